@@ -1,0 +1,69 @@
+//! Deliveries, and what becomes of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{DeliveryId, DestinationName, EventId},
+    record::Sequence,
+    time::Timestamp,
+};
+
+/// One event in a delivery: its id, and the record to derive it from again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRef {
+    /// The record's position.
+    pub sequence: Sequence,
+    /// The event's id.
+    pub event: EventId,
+}
+
+/// A delivery that failed and waits for its next attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Its id, the same in every attempt.
+    pub id: DeliveryId,
+    /// What it carries, in order.
+    pub events: Vec<EventRef>,
+    /// Attempts so far that count against `max_attempts`.
+    pub attempts: u32,
+    /// Not before this time.
+    pub due_at: Timestamp,
+    /// What the last attempt ended with, in words.
+    pub reason: String,
+}
+
+/// A delivery that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The destination that did not get it.
+    pub destination: DestinationName,
+    /// Its id, the same when it is sent again.
+    pub id: DeliveryId,
+    /// What it carries, in order.
+    pub events: Vec<EventRef>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it was given up.
+    pub buried_at: Timestamp,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// One try to send a delivery, as people look at it. Nothing is decided from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// Counted from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+    /// The receiver's status, if it answered.
+    pub status: Option<u16>,
+    /// `delivered`, or why not.
+    pub result: String,
+    /// How many events it carried.
+    pub event_count: u32,
+}

@@ -1,0 +1,175 @@
+//! A destination: where events go, in which format, and how hard to try. Every system's
+//! configuration maps onto this one type.
+
+use std::time::Duration;
+
+use crate::{event::EventType, failure::Severity, id::DestinationName, secret::Secret};
+
+/// Where events go. Built and checked by `hookgate::config`; every value is final.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destination {
+    /// Its name, which is also its lane's.
+    pub name: DestinationName,
+    /// An absolute `http` or `https` URL, without userinfo (that became a header).
+    pub url: String,
+    /// How bodies are sent.
+    pub method: Method,
+    /// Headers of the user's own, in order. Their values count as secrets.
+    pub headers: Vec<(String, Secret)>,
+    /// How events are written.
+    pub format: Format,
+    /// Whether the format follows the real system or its document.
+    pub compat: Compat,
+    /// The types it asked for.
+    pub event_types: Vec<EventType>,
+    /// What narrows them, by type; a type without an entry passes whole.
+    pub filters: Vec<(EventType, EventFilter)>,
+    /// The share of calls to tell of, `0.0..=1.0`; the same calls for all their events.
+    pub sample_rate: f64,
+    /// How events gather into one body.
+    pub batch: Batch,
+    /// When to try again, and when to stop.
+    pub retry: RetryPolicy,
+    /// One deadline for connecting, sending and reading the answer.
+    pub timeout: Duration,
+    /// Attempts running at once, at most.
+    pub concurrent_deliveries: usize,
+    /// Events read ahead of the cursor, at most. Nothing is dropped at the bound: reading waits.
+    pub queue_size: usize,
+    /// Deliveries a second, at most.
+    pub rate_limit: Option<u32>,
+    /// Whether message texts are left out.
+    pub privacy: bool,
+    /// How bodies are signed; `None` sends them unsigned.
+    pub signing: Option<Signing>,
+    /// Whether its address may be private: true for those of the operator's own file.
+    pub allow_private: bool,
+    /// The standby that the lane sends to while this one is failing.
+    pub backup: Option<Box<Destination>>,
+}
+
+impl Destination {
+    /// Whether it asked for events of a type.
+    pub fn wants(&self, kind: EventType) -> bool {
+        self.event_types.contains(&kind)
+    }
+
+    /// The filter for a type, if there is one.
+    pub fn filter(&self, kind: EventType) -> Option<&EventFilter> {
+        self.filters.iter().find(|(k, _)| *k == kind).map(|(_, filter)| filter)
+    }
+}
+
+/// The HTTP method of deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// POST.
+    #[default]
+    Post,
+    /// PUT.
+    Put,
+}
+
+/// How events are written for a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// LiteLLM's generic API callback: `StandardLoggingPayload`s.
+    GenericApi(LogFormat),
+    /// Gateway events as in seed 002: one JSON object a body.
+    Event,
+}
+
+/// How `generic_api` puts several payloads into a body (LiteLLM's `log_format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// A JSON array, also for one payload.
+    #[default]
+    JsonArray,
+    /// One payload a line.
+    Ndjson,
+    /// One payload a body, bare.
+    Single,
+}
+
+/// What a format follows where a system and its document differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compat {
+    /// What the system really sends.
+    #[default]
+    Real,
+    /// What its document shows, word by word.
+    Document,
+}
+
+/// What narrows the events of one type. An empty list or `None` narrows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventFilter {
+    /// Globs (`gpt-4*`), matched against the public and the provider's model name.
+    pub models: Vec<String>,
+    /// The fewest tokens; an event without a count passes.
+    pub min_tokens: Option<u64>,
+    /// Severities of errors.
+    pub severity: Vec<Severity>,
+}
+
+/// When events gathered for a body are sent: whichever bound is reached first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Events in a body, at most; 1 sends each on its own.
+    pub events_max: usize,
+    /// Bytes of a body, at most, unless a single event is larger.
+    pub bytes_max: usize,
+    /// The longest that the first event of a batch waits for others.
+    pub flush_interval: Duration,
+}
+
+/// When to try again, and when to stop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts of one delivery, the first included.
+    pub max_attempts: u32,
+    /// The ceiling of the first wait.
+    pub initial_delay: Duration,
+    /// By how much the ceiling grows with each attempt.
+    pub multiplier: f64,
+    /// Where the ceiling stops growing.
+    pub max_delay: Duration,
+    /// The most that a receiver's `Retry-After` may ask for.
+    pub retry_after_max: Duration,
+    /// Statuses worth another attempt, beside time-outs and broken connections.
+    pub retryable_status_codes: Vec<u16>,
+}
+
+/// How bodies are signed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signing {
+    /// The secrets in force, the newest first. Only a header that can carry several signatures
+    /// uses more than the first.
+    pub secrets: Vec<Secret>,
+    /// The hash of the gateway's own header.
+    pub algorithm: SignatureAlgorithm,
+    /// The gateway's own header (seed 002's `signature_header`).
+    pub header: String,
+    /// What that header's signature covers.
+    pub signed_content: SignedContent,
+}
+
+/// The hash under an HMAC signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignatureAlgorithm {
+    /// HMAC-SHA-256.
+    #[default]
+    Sha256,
+    /// HMAC-SHA-512.
+    Sha512,
+}
+
+/// What a signature covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignedContent {
+    /// `timestamp.body`, so that an old body cannot be sent again.
+    #[default]
+    TimestampAndBody,
+    /// The body alone.
+    Body,
+}

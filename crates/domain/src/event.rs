@@ -1,0 +1,161 @@
+//! Events: what happened, derived from exchanges and pieces of streams.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    call::Call,
+    exchange::Exchange,
+    id::{CallId, EventId},
+    record::Sequence,
+    time::Timestamp,
+    usage::{Cost, Usage},
+};
+
+/// Something that happened, to be told to whoever asked for its type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The same in every attempt and to every destination.
+    pub id: EventId,
+    /// The journal's position of the record that it follows from.
+    pub sequence: Sequence,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// What happened.
+    pub detail: Detail,
+}
+
+impl Event {
+    /// Its type.
+    pub fn kind(&self) -> EventType {
+        match &self.detail {
+            Detail::Completion(_) => EventType::Completion,
+            Detail::Error(_) => EventType::Error,
+            Detail::Streaming(_) => EventType::Streaming,
+        }
+    }
+
+    /// The call that it is about.
+    pub fn call(&self) -> &Call {
+        match &self.detail {
+            Detail::Completion(report) | Detail::Error(report) => &report.exchange.facts.call,
+            Detail::Streaming(piece) => &piece.call,
+        }
+    }
+}
+
+/// What happened, by type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Detail {
+    /// A call completed.
+    Completion(Arc<Report>),
+    /// A call failed; what was seen until then is in the report.
+    Error(Arc<Report>),
+    /// Tokens of a stream went by.
+    Streaming(Piece),
+}
+
+/// What the bytes of an exchange say. Made by `provider::derive`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The raw facts.
+    pub exchange: Arc<Exchange>,
+    /// The answer as one `OpenAI`-shaped JSON object, whatever the dialect, streamed or not, with the
+    /// provider's model name in it; `None` if no answer was seen.
+    pub response: Option<Arc<str>>,
+    /// The answer's id at the provider.
+    pub response_id: Option<String>,
+    /// The first choice's text, if it has any.
+    pub text: Option<String>,
+    /// Why the first choice ended, in `OpenAI`'s words (`stop`, `length`, `tool_calls`, …).
+    pub finish_reason: Option<String>,
+    /// Tokens, if the provider reported any.
+    pub usage: Option<Usage>,
+    /// The `usage` object in `OpenAI`'s shape, as JSON, if the provider reported one.
+    pub usage_json: Option<String>,
+    /// Cost, if the tokens and a price are known.
+    pub cost: Option<Cost>,
+}
+
+/// A range of a stream's tokens: one delta counts as one token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// The call that streams.
+    pub call: Arc<Call>,
+    /// Which choice.
+    pub choice_index: u32,
+    /// The first token of the range, counted from 0 within the choice.
+    pub token_index_first: u32,
+    /// The last token of the range.
+    pub token_index: u32,
+    /// The range's text.
+    pub content: String,
+    /// Set on the piece that ends the choice.
+    pub finish_reason: Option<String>,
+}
+
+/// One delta of a stream as a record keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Which choice.
+    pub choice_index: u32,
+    /// Its position, counted from 0 within the choice.
+    pub token_index: u32,
+    /// Its text; empty on a delta that only ends the choice.
+    pub content: String,
+    /// Set on the delta that ends the choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+}
+
+/// The deltas that one read from a provider brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Captured {
+    /// The call that streams.
+    pub call: Arc<Call>,
+    /// When they came.
+    pub at: Timestamp,
+    /// At least one, in order of arrival.
+    pub deltas: Vec<Delta>,
+}
+
+impl Captured {
+    /// The id of the call that streams.
+    pub fn call_id(&self) -> CallId {
+        self.call.id
+    }
+}
+
+/// Types of events. The text forms are seed 002's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A call completed.
+    Completion,
+    /// A call failed.
+    Error,
+    /// Tokens of a stream.
+    Streaming,
+    /// Spending reached a threshold.
+    Budget,
+    /// The gateway or a provider limited the rate.
+    RateLimit,
+}
+
+impl EventType {
+    /// All types.
+    pub const ALL: [Self; 5] =
+        [Self::Completion, Self::Error, Self::Streaming, Self::Budget, Self::RateLimit];
+
+    /// The text form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completion => "completion",
+            Self::Error => "error",
+            Self::Streaming => "streaming",
+            Self::Budget => "budget",
+            Self::RateLimit => "rate_limit",
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! hookgate
+fn main() {}

@@ -1,0 +1,1 @@
+//! One OpenAI-shaped answer out of what a provider sent.

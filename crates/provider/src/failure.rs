@@ -1,0 +1,1 @@
+//! Turns providers' error answers into `Failure`s.

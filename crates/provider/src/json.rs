@@ -1,0 +1,1 @@
+//! A strict JSON walker over bytes, for the scan.

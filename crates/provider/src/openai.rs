@@ -1,0 +1,1 @@
+//! OpenAI's dialect: streams on their way to the caller.

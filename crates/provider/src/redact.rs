@@ -1,0 +1,1 @@
+//! Takes message texts out before the journal sees them.

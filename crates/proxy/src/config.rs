@@ -1,0 +1,122 @@
+//! How the gateway answers callers. Built and checked by `hookgate::config`; every value is final.
+
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+use domain::{deployment::DeploymentFacts, secret::Secret};
+use serde_json::Value;
+
+/// How the gateway answers callers.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The key that callers must show; `None` lets everyone in (loopback only).
+    pub master_key: Option<Secret>,
+    /// What calls may be sent to, in the file's order.
+    pub deployments: Vec<Deployment>,
+    /// How a deployment is chosen, and what follows a failure.
+    pub routing: Routing,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether a caller may send `mock_response`.
+    pub allow_client_mock_response: bool,
+    /// Whether message texts are replaced before they are journaled
+    /// (`litellm_settings.turn_off_message_logging`).
+    pub turn_off_message_logging: bool,
+    /// How long running calls may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// A provider, a model there and a credential.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// What an exchange remembers of it: id, names, dialect, the user's prices.
+    pub facts: DeploymentFacts,
+    /// The URL that paths such as `/chat/completions` are appended to, without a final slash.
+    pub base_url: String,
+    /// The key shown to the provider.
+    pub credential: Credential,
+    /// Headers of the user's own for the provider (`extra_headers`).
+    pub extra_headers: Vec<(String, Secret)>,
+    /// One attempt, from sending to the last byte; the routing's if absent.
+    pub timeout: Option<Duration>,
+    /// From sending to the first byte of a stream; the routing's if absent.
+    pub stream_timeout: Option<Duration>,
+    /// How often simple-shuffle picks it, relative to the others of its name.
+    pub weight: u32,
+    /// Whether `stream_options.include_usage` is asked for upstream.
+    pub include_usage: bool,
+    /// The answer instead of a provider's: text, an object, or one of LiteLLM's error mocks.
+    pub mock_response: Option<Value>,
+}
+
+/// What is shown to a provider.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// Nothing (a local server).
+    None,
+    /// A key.
+    Key(Secret),
+    /// The environment variable that should hold the key is not set: calls are answered by naming it.
+    Missing {
+        /// The variable's name.
+        variable: String,
+    },
+}
+
+/// How a deployment is chosen, and what follows a failure.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    /// Attempts on the same model name after the first.
+    pub num_retries: u32,
+    /// One attempt, from sending to the last byte.
+    pub timeout: Duration,
+    /// From sending to the first byte of a stream.
+    pub stream_timeout: Duration,
+    /// Model names to try next, by the model name that failed.
+    pub fallbacks: HashMap<String, Vec<String>>,
+    /// Model names to try next for any other.
+    pub default_fallbacks: Vec<String>,
+    /// Other names of models (`router_settings.model_group_alias`).
+    pub aliases: HashMap<String, String>,
+}
+
+/// Bounds on what callers and providers can take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A request's body; more is answered with 413.
+    pub request_body_bytes_max: usize,
+    /// A request's head; more is answered with 431.
+    pub request_header_bytes_max: usize,
+    /// How long a caller may take to send its request's head.
+    pub header_read_timeout: Duration,
+    /// How long a caller may take to send its request's body.
+    pub body_read_timeout: Duration,
+    /// A provider's whole answer to a call that does not stream.
+    pub response_body_bytes_max: usize,
+    /// What is kept of a request's and of a response's body in the journal, each.
+    pub captured_bytes_max: usize,
+    /// Bytes of requests and answers held for running calls, over all; more is answered with 503.
+    pub in_flight_bytes_max: usize,
+    /// Calls running at once; more are answered with 503.
+    pub in_flight_calls_max: usize,
+    /// Connections from callers at once.
+    pub connections_max: usize,
+}
+
+impl Default for Limits {
+    /// The documented defaults (`config/default.yaml`).
+    fn default() -> Self {
+        Self {
+            request_body_bytes_max: 32 << 20,
+            request_header_bytes_max: 64 << 10,
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(60),
+            response_body_bytes_max: 64 << 20,
+            captured_bytes_max: 8 << 20,
+            in_flight_bytes_max: 512 << 20,
+            in_flight_calls_max: 10_000,
+            connections_max: 20_000,
+        }
+    }
+}

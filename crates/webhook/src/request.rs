@@ -1,0 +1,1 @@
+//! One delivery as an HTTP request: id, body, headers.

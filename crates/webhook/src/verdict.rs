@@ -1,0 +1,1 @@
+//! What a receiver's answer means.
