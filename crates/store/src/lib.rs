@@ -6,3 +6,5 @@
 pub mod journal;
 
 pub mod lanes;
+
+pub mod sqlite;
