@@ -10,7 +10,7 @@ use crate::{
     id::{CallId, EventId},
     record::Sequence,
     time::Timestamp,
-    usage::{Cost, Usage},
+    usage::{Cost, ModelPrice, Usage},
 };
 
 /// Something that happened, to be told to whoever asked for its type.
@@ -76,6 +76,9 @@ pub struct Report {
     pub usage_json: Option<String>,
     /// Cost, if the tokens and a price are known.
     pub cost: Option<Cost>,
+    /// What the models cost that were asked, one element per attempt of the exchange; `None` for
+    /// a model without a known price.
+    pub prices: Vec<Option<ModelPrice>>,
 }
 
 /// A range of a stream's tokens: one delta counts as one token.

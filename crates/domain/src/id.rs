@@ -59,6 +59,12 @@ impl EventId {
         Self(format!("evt_{}_{}", call.to_simple(), kind.as_str()).into())
     }
 
+    /// The id of a group of failed attempts before a call's outcome, by the group's number from 1:
+    /// `evt_<call>_error_<number>`. For formats that tell of attempts.
+    pub fn of_failed_attempts(call: CallId, number: usize) -> Self {
+        Self(format!("evt_{}_error_{number}", call.to_simple()).into())
+    }
+
     /// The id of a piece of a stream, by its range of tokens.
     pub fn of_piece(call: CallId, choice: u32, first_token: u32, last_token: u32) -> Self {
         let call = call.to_simple();

@@ -34,4 +34,22 @@ pub struct Cost {
     pub cache_read: Option<f64>,
     /// Of `input`: for tokens written to a cache; `None` if none were reported.
     pub cache_write: Option<f64>,
+    /// Of `output`: for tokens spent on reasoning; `None` if none were reported.
+    #[serde(default)]
+    pub reasoning: Option<f64>,
+}
+
+/// What a model costs, in US dollars per token, and how much it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ModelPrice {
+    /// Per token of the prompt.
+    pub input: f64,
+    /// Per token of the answer.
+    pub output: f64,
+    /// Per token read from a prompt cache, where it differs from `input`.
+    pub cache_read: Option<f64>,
+    /// Per token written to a prompt cache, where it differs from `input`.
+    pub cache_write: Option<f64>,
+    /// Tokens that prompt and answer may have together, where the price data know it.
+    pub context_window: Option<u64>,
 }
