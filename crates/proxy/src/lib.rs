@@ -1,5 +1,43 @@
 //! Caller to provider to journal: admit, route, forward, capture, seal.
 //!
-//! Invariant: the caller is never told anything that the journal does not know.
+//! Reads what callers send, asks providers, and writes what happened into the journal. It knows no
+//! destination, format or signature.
+//!
+//! Invariant: the caller is never told anything that the journal does not know. The first byte of an
+//! answer leaves after the call's admission is committed, the last one after its outcome is.
 
 pub mod config;
+
+pub mod gateway;
+
+mod server;
+
+mod service;
+
+mod doors;
+
+mod auth;
+
+mod admit;
+
+mod limit;
+
+mod route;
+
+mod forward;
+
+mod upstream;
+
+mod headers;
+
+mod capture;
+
+mod seal;
+
+mod recover;
+
+mod reply;
+
+pub use gateway::Gateway;
+pub use recover::recover;
+pub use server::{Server, Stopping};

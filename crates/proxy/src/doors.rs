@@ -1,0 +1,82 @@
+//! Doors beside the LLM APIs: health, and the list of models.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use domain::failure::FailureKind;
+use serde::Serialize;
+use store::journal::Health;
+
+use crate::{gateway::Gateway, reply::error_body, upstream::failure};
+
+/// The doors, each at the paths where LiteLLM has it.
+pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/health/liveliness", get(liveliness))
+        .route("/health/liveness", get(liveliness))
+        .route("/health/readiness", get(readiness))
+        .route("/v1/models", get(models))
+        .route("/models", get(models))
+        .fallback(unknown_path)
+        .with_state(gateway)
+}
+
+async fn liveliness() -> Json<&'static str> {
+    Json("I'm alive!")
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    journal: String,
+}
+
+async fn readiness(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Readiness>) {
+    let (code, status, journal) = match gateway.journal.health() {
+        _ if gateway.draining.is_cancelled() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining", "ready".to_owned())
+        }
+        Health::Ready => (StatusCode::OK, "healthy", "ready".to_owned()),
+        Health::Refusing(reason) => (StatusCode::SERVICE_UNAVAILABLE, "refusing", reason),
+    };
+    (code, Json(Readiness { status, journal }))
+}
+
+#[derive(Serialize)]
+struct ModelList<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    owned_by: &'static str,
+}
+
+/// LiteLLM's constant for `created`: a model list has no better one.
+const MODEL_CREATED: i64 = 1_677_610_602;
+
+async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
+    let data = gateway
+        .model_names()
+        .into_iter()
+        .map(|id| Model { id, object: "model", created: MODEL_CREATED, owned_by: "openai" })
+        .collect();
+    Json(ModelList { object: "list", data }).into_response()
+}
+
+async fn unknown_path(uri: axum::http::Uri) -> Response {
+    let message = format!("there is nothing at {}", uri.path());
+    let body = error_body(&failure(FailureKind::InvalidRequest, 404, message));
+    let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
+    (StatusCode::NOT_FOUND, json, body).into_response()
+}

@@ -1,0 +1,361 @@
+//! The caller's bytes to a provider, and the beginning of its answer; again, or elsewhere, while no
+//! byte has gone out to the caller.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use domain::{
+    deployment::Dialect,
+    exchange::ProviderAttempt,
+    failure::{Failure, FailureKind},
+};
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use provider::{anthropic, mock, openai, openai::CallerStream};
+
+use crate::{
+    admit::Request,
+    config::{Credential, Deployment},
+    headers,
+    route::Plan,
+    seal::OpenCall,
+    upstream::{connection_failure, failure, is_length_limit},
+};
+
+/// The largest server-sent event that a provider may send.
+const EVENT_BYTES_MAX: usize = 8 << 20;
+
+/// A provider's answer, as far as it is known before the first byte goes out.
+pub(crate) enum Answer {
+    /// All of it, in the caller's dialect.
+    Whole { headers: HeaderMap, body: Bytes, deployment: Arc<Deployment> },
+    /// A stream whose first events are in `first`.
+    Stream {
+        headers: HeaderMap,
+        first: Vec<Bytes>,
+        stream: Box<dyn CallerStream>,
+        source: Source,
+        deployment: Arc<Deployment>,
+    },
+}
+
+/// Where the rest of a stream comes from.
+pub(crate) enum Source {
+    /// A provider.
+    Provider {
+        body: Incoming,
+        /// The longest silence between two reads.
+        silence_max: Duration,
+    },
+    /// A mock: chunks left, and the failure after them.
+    Mock { chunks: std::collections::VecDeque<Bytes>, failure: Option<Failure> },
+    /// Nowhere: the stream has ended.
+    Ended,
+}
+
+/// Why no deployment gave an answer, and what the last one said.
+pub(crate) struct Refused {
+    pub(crate) failure: Failure,
+    /// The provider's own error answer, in the caller's dialect, to pass on as it is.
+    pub(crate) answer: Option<(StatusCode, HeaderMap, Bytes)>,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, answer: None }
+    }
+}
+
+/// Asks deployments until one begins to answer.
+pub(crate) async fn forward(open: &mut OpenCall, request: &Request) -> Result<Answer, Refused> {
+    let gateway = Arc::clone(&open.gateway);
+    let model = open.call.model.clone();
+    let Some(mut plan) = Plan::new(&gateway, &model) else {
+        return Err(unknown_model(&open.call.path, &model).into());
+    };
+    let mut last: Option<Refused> = None;
+    while let Some(step) = plan.next(last.as_ref().map(|refused| &refused.failure)) {
+        if step.wait > Duration::ZERO {
+            tokio::time::sleep(step.wait).await;
+        }
+        open.retries += u32::from(step.is_retry);
+        open.fallbacks += u32::from(step.is_fallback && !step.is_retry);
+        match attempt(open, request, &step.deployment).await {
+            Ok(answer) => return Ok(answer),
+            Err(refused) => {
+                open.attempt_ended(Some(refused.failure.clone()));
+                last = Some(refused);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| unknown_model(&open.call.path, &model).into()))
+}
+
+async fn attempt(
+    open: &mut OpenCall,
+    request: &Request,
+    deployment: &Arc<Deployment>,
+) -> Result<Answer, Refused> {
+    let now = open.gateway.clock.now();
+    let mock = client_mock(open, request).or_else(|| deployment.mock_response.clone());
+    let mut facts = deployment.facts.clone();
+    if mock.is_some() {
+        facts.dialect = Dialect::Mock;
+    }
+    open.attempt_started(ProviderAttempt {
+        deployment: facts,
+        started_at: now,
+        finished_at: now,
+        status: None,
+        headers: Vec::new(),
+        failure: None,
+    });
+    if let Some(mock) = mock {
+        return answer_mock(open, request, deployment, &mock);
+    }
+    if let Credential::Missing { variable } = &deployment.credential {
+        let message = format!(
+            "model `{}` has no API key: environment variable {variable} is not set where the \
+             gateway runs",
+            deployment.facts.model_name,
+        );
+        return Err(failure(FailureKind::Authentication, 401, message).into());
+    }
+    ask(open, request, deployment).await
+}
+
+fn unknown_model(path: &str, model: &str) -> Failure {
+    let message = format!(
+        "{path}: Invalid model name passed in model={model}. Call `/v1/models` to view available \
+         models for your key."
+    );
+    failure(FailureKind::UnknownModel, 400, message)
+}
+
+/// A `mock_response` that the caller sent, if callers may.
+fn client_mock(open: &OpenCall, request: &Request) -> Option<serde_json::Value> {
+    if !open.gateway.config.allow_client_mock_response {
+        return None;
+    }
+    let raw = request.scan.raw(&request.body, "mock_response")?;
+    serde_json::from_slice(raw).ok().filter(|mock: &serde_json::Value| !mock.is_null())
+}
+
+fn answer_mock(
+    open: &mut OpenCall,
+    request: &Request,
+    deployment: &Arc<Deployment>,
+    mock: &serde_json::Value,
+) -> Result<Answer, Refused> {
+    let tool_calls = request.scan.raw(&request.body, "mock_tool_calls");
+    let tool_calls = tool_calls.and_then(|raw| serde_json::from_slice(raw).ok());
+    let asked = mock::MockRequest {
+        model: &deployment.facts.model_name,
+        stream: open.call.stream,
+        include_usage: true,
+        id: open.call.id,
+        created: open.call.arrived_at.as_secs(),
+        mock_tool_calls: tool_calls.as_ref(),
+    };
+    let (chunks, failure) = match mock::answer(mock, &asked) {
+        mock::MockAnswer::Whole(body) => {
+            open.mocked(false);
+            open.captured(&body);
+            let deployment = Arc::clone(deployment);
+            return Ok(Answer::Whole { headers: HeaderMap::new(), body, deployment });
+        }
+        mock::MockAnswer::Failure(failure) => return Err(failure.into()),
+        mock::MockAnswer::Stream(chunks) => (chunks, None),
+        mock::MockAnswer::StreamThenFailure(chunks, failure) => (chunks, Some(failure)),
+    };
+    open.mocked(true);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
+    Ok(Answer::Stream {
+        headers,
+        first: Vec::new(),
+        stream: Box::new(passthrough(open, request)),
+        source: Source::Mock { chunks: chunks.into(), failure },
+        deployment: Arc::clone(deployment),
+    })
+}
+
+/// Whether the caller asked for the usage chunk itself.
+fn asks_usage(request: &Request) -> bool {
+    #[derive(serde::Deserialize)]
+    struct StreamOptions {
+        include_usage: Option<bool>,
+    }
+    let raw = request.scan.raw(&request.body, "stream_options");
+    let options: Option<StreamOptions> = raw.and_then(|raw| serde_json::from_slice(raw).ok());
+    options.and_then(|options| options.include_usage) == Some(true)
+}
+
+fn passthrough(open: &OpenCall, request: &Request) -> openai::Passthrough {
+    openai::Passthrough::new(!asks_usage(request), open.pieces_wanted, EVENT_BYTES_MAX)
+}
+
+async fn ask(
+    open: &mut OpenCall,
+    request: &Request,
+    deployment: &Arc<Deployment>,
+) -> Result<Answer, Refused> {
+    let routing = &open.gateway.config.routing;
+    let timeout = deployment.timeout.unwrap_or(routing.timeout);
+    let first_byte = deployment.stream_timeout.unwrap_or(routing.stream_timeout).min(timeout);
+    let provider = &deployment.facts.provider;
+    let too_late = |what: &str, limit: Duration| {
+        let message = format!("provider `{provider}` gave no {what} within {limit:?}");
+        Refused::from(failure(FailureKind::Timeout, 408, message))
+    };
+    let asked = provider_request(open, request, deployment)?;
+    let upstream = open.gateway.upstream.clone();
+    if open.call.stream {
+        let started = async {
+            let response = send(&upstream, asked, provider).await?;
+            if is_stream(&response) {
+                begin_stream(open, request, deployment, response, timeout).await
+            } else {
+                whole(open, deployment, response).await
+            }
+        };
+        return tokio::time::timeout(first_byte, started)
+            .await
+            .unwrap_or_else(|_| Err(too_late("first token", first_byte)));
+    }
+    let answered = async {
+        let response = send(&upstream, asked, provider).await?;
+        whole(open, deployment, response).await
+    };
+    tokio::time::timeout(timeout, answered)
+        .await
+        .unwrap_or_else(|_| Err(too_late("answer", timeout)))
+}
+
+async fn send(
+    upstream: &crate::upstream::Upstream,
+    request: http::Request<Full<Bytes>>,
+    provider: &str,
+) -> Result<Response<Incoming>, Refused> {
+    upstream.send(request).await.map_err(|error| connection_failure(provider, &error).into())
+}
+
+fn provider_request(
+    open: &OpenCall,
+    request: &Request,
+    deployment: &Deployment,
+) -> Result<http::Request<Full<Bytes>>, Refused> {
+    let model = &deployment.facts.model;
+    let (path, body) = match deployment.facts.dialect {
+        Dialect::Anthropic => ("/v1/messages", anthropic::request(&request.body, model)?),
+        Dialect::OpenAi | Dialect::Mock => {
+            let ask_usage = open.call.stream && deployment.include_usage;
+            let body = openai::request(&request.body, &request.scan, model, ask_usage);
+            ("/chat/completions", body)
+        }
+    };
+    let uri = format!("{}{path}", deployment.base_url);
+    let mut asked = http::Request::builder()
+        .method(Method::POST)
+        .uri(uri)
+        .body(Full::new(body))
+        .map_err(|error| failure(FailureKind::Internal, 500, format!("api_base: {error}")))?;
+    *asked.headers_mut() = headers::to_provider(&request.headers, deployment);
+    Ok(asked)
+}
+
+fn is_stream<B>(response: &Response<B>) -> bool {
+    response.status().is_success()
+        && response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with("text/event-stream"))
+}
+
+/// Reads a whole answer: a completion, or the provider's word that there is none.
+async fn whole(
+    open: &mut OpenCall,
+    deployment: &Arc<Deployment>,
+    response: Response<Incoming>,
+) -> Result<Answer, Refused> {
+    let (parts, body) = response.into_parts();
+    let kept = headers::kept(&parts.headers);
+    open.answered(parts.status.as_u16(), kept.clone(), false);
+    let bytes_max = open.gateway.config.limits.response_body_bytes_max;
+    let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+        if is_length_limit(&*error) {
+            let message = format!("the provider's answer is larger than {bytes_max} bytes");
+            return failure(FailureKind::BadResponse, 502, message);
+        }
+        connection_failure(open.provider(), &*error)
+    })?;
+    let body = body.to_bytes();
+    open.captured(&body);
+    if !parts.status.is_success() {
+        let failure = provider::failure::from_response(parts.status.as_u16(), &kept, &body);
+        let is_own_shape =
+            deployment.facts.dialect == Dialect::OpenAi && provider::scan::scan(&body).is_ok();
+        let answer = is_own_shape.then(|| (parts.status, headers::to_caller(&parts.headers), body));
+        return Err(Refused { failure, answer });
+    }
+    if !provider::scan::scan(&body).is_ok() {
+        let provider = open.provider();
+        let message = format!("provider `{provider}` answered {} without JSON", parts.status);
+        return Err(failure(FailureKind::BadResponse, 502, message).into());
+    }
+    let body = match deployment.facts.dialect {
+        Dialect::Anthropic => anthropic::response(&body, open.call.arrived_at.as_secs())?,
+        Dialect::OpenAi | Dialect::Mock => body,
+    };
+    let mut headers = headers::to_caller(&parts.headers);
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    Ok(Answer::Whole { headers, body, deployment: Arc::clone(deployment) })
+}
+
+/// Reads a stream until its first events for the caller are there, so that a provider which fails
+/// before them can still be replaced by another.
+async fn begin_stream(
+    open: &mut OpenCall,
+    request: &Request,
+    deployment: &Arc<Deployment>,
+    response: Response<Incoming>,
+    silence_max: Duration,
+) -> Result<Answer, Refused> {
+    let (parts, mut body) = response.into_parts();
+    open.answered(parts.status.as_u16(), headers::kept(&parts.headers), true);
+    let mut stream: Box<dyn CallerStream> = match deployment.facts.dialect {
+        Dialect::Anthropic => Box::new(anthropic::Translator::new(
+            open.call.arrived_at.as_secs(),
+            asks_usage(request),
+            open.pieces_wanted,
+            EVENT_BYTES_MAX,
+        )),
+        Dialect::OpenAi | Dialect::Mock => Box::new(passthrough(open, request)),
+    };
+    let mut first = Vec::new();
+    while first.is_empty() {
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                let Ok(bytes) = frame.into_data() else { continue };
+                open.captured(&bytes);
+                stream.push(bytes, &mut first)?;
+            }
+            Some(Err(error)) => return Err(connection_failure(open.provider(), &error).into()),
+            None => {
+                stream.finish(&mut first)?;
+                let headers = headers::to_caller(&parts.headers);
+                let (source, deployment) = (Source::Ended, Arc::clone(deployment));
+                return Ok(Answer::Stream { headers, first, stream, source, deployment });
+            }
+        }
+    }
+    Ok(Answer::Stream {
+        headers: headers::to_caller(&parts.headers),
+        first,
+        stream,
+        source: Source::Provider { body, silence_max },
+        deployment: Arc::clone(deployment),
+    })
+}

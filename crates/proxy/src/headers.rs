@@ -1,0 +1,141 @@
+//! Which headers pass, in each direction, and which are kept.
+
+use bytes::Bytes;
+use domain::deployment::Dialect;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::config::{Credential, Deployment};
+
+/// Headers kept of one message, at most, and bytes of one value.
+const KEPT_HEADERS_MAX: usize = 64;
+const KEPT_VALUE_BYTES_MAX: usize = 1024;
+
+/// Meaningful for one connection only (RFC 9110, section 7.6.1), or made anew on each side.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "content-length"
+            | "host"
+            | "expect"
+    )
+}
+
+/// Carries, or may carry, something that lets its holder in.
+fn is_credential(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "x-api-key"
+            | "api-key"
+            | "x-litellm-api-key"
+            | "x-goog-api-key"
+            | "x-amz-security-token"
+            | "helicone-auth"
+            | "cookie"
+            | "set-cookie"
+    )
+}
+
+/// Addressed to the gateway, or about the caller's place in its own network.
+fn stays_here(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-litellm-")
+        || name.starts_with("helicone-")
+        || name.starts_with("x-hookgate-")
+        || name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded"
+                | "x-real-ip"
+                | "via"
+                | "origin"
+                | "referer"
+                | "x-session-id"
+                | "accept-encoding"
+                | "openai-organization"
+                | "openai-project"
+        )
+}
+
+/// The headers of a request to a provider: the caller's own but for credentials and what is
+/// addressed to the gateway, then the deployment's.
+pub(crate) fn to_provider(caller: &HeaderMap, deployment: &Deployment) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(caller.len() + 4);
+    if deployment.facts.dialect == Dialect::Anthropic {
+        let passes = [header::USER_AGENT, HeaderName::from_static("anthropic-beta")];
+        for name in passes {
+            if let Some(value) = caller.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        headers.insert("anthropic-version", HeaderValue::from_static(provider::anthropic::VERSION));
+    } else {
+        for (name, value) in caller {
+            if !is_hop_by_hop(name) && !is_credential(name) && !stays_here(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Credential::Key(key) = &deployment.credential {
+        let (name, text) = match deployment.facts.dialect {
+            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+            Dialect::OpenAi | Dialect::Mock => {
+                (header::AUTHORIZATION, format!("Bearer {}", key.expose()))
+            }
+        };
+        if let Some(value) = secret_value(text) {
+            headers.insert(name, value);
+        }
+    }
+    for (name, value) in &deployment.extra_headers {
+        let name = HeaderName::try_from(name.as_str());
+        if let (Ok(name), Some(value)) = (name, secret_value(value.expose().to_owned())) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+fn secret_value(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The provider's headers that the caller gets: all but those of the connection, cookies, and what
+/// the provider says of its own site.
+pub(crate) fn to_caller(provider: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(provider.len() + 8);
+    for (name, value) in provider {
+        let site = matches!(name.as_str(), "alt-svc" | "strict-transport-security" | "date");
+        if !is_hop_by_hop(name) && !is_credential(name) && !site {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+/// Headers as a record keeps them: without credentials, within bounds.
+pub(crate) fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .filter(|(name, _)| !is_credential(name))
+        .filter_map(|(name, value)| {
+            let value = value.to_str().ok()?;
+            (value.len() <= KEPT_VALUE_BYTES_MAX)
+                .then(|| (name.as_str().to_owned(), value.to_owned()))
+        })
+        .take(KEPT_HEADERS_MAX)
+        .collect()
+}

@@ -1,0 +1,236 @@
+//! The open call: what is known of it so far, and the one moment when it becomes an exchange.
+//!
+//! Invariant: an admitted call is sealed exactly once. If its handler or its body is dropped, the
+//! caller has left (or the gateway cuts it off at the end of a drain), and that is its outcome.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{
+    call::{Call, Logging},
+    deployment::Dialect,
+    event::{Captured, Delta},
+    exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
+    failure::{Failure, FailureKind},
+    record::Record,
+    time::Timestamp,
+};
+use store::journal::Commit;
+
+use crate::{
+    gateway::Gateway,
+    limit::Held,
+    upstream::{self},
+};
+
+/// A call between its admission and its outcome.
+pub(crate) struct OpenCall {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) call: Arc<Call>,
+    request: Bytes,
+    held: Held,
+    attempts: Vec<ProviderAttempt>,
+    running: Option<ProviderAttempt>,
+    response: Vec<u8>,
+    response_truncated: bool,
+    response_is_stream: bool,
+    first_byte_at: Option<Timestamp>,
+    pub(crate) retries: u32,
+    pub(crate) fallbacks: u32,
+    /// Whether pieces of its stream are recorded.
+    pub(crate) pieces_wanted: bool,
+    deltas: Vec<Delta>,
+    piece: Option<Commit>,
+    sealed: bool,
+}
+
+impl OpenCall {
+    /// Opens a call whose admission was appended.
+    pub(crate) fn new(gateway: Arc<Gateway>, call: Arc<Call>, request: Bytes, held: Held) -> Self {
+        let pieces_wanted =
+            call.stream && call.logging == Logging::Full && (gateway.wants_pieces)(&call);
+        Self {
+            gateway,
+            call,
+            request,
+            held,
+            attempts: Vec::with_capacity(1),
+            running: None,
+            response: Vec::new(),
+            response_truncated: false,
+            response_is_stream: false,
+            first_byte_at: None,
+            retries: 0,
+            fallbacks: 0,
+            pieces_wanted,
+            deltas: Vec::new(),
+            piece: None,
+            sealed: false,
+        }
+    }
+
+    /// Notes that a deployment is being asked. What an earlier attempt answered is forgotten.
+    pub(crate) fn attempt_started(&mut self, attempt: ProviderAttempt) {
+        self.response.clear();
+        self.response_truncated = false;
+        self.response_is_stream = false;
+        self.first_byte_at = None;
+        self.running = Some(attempt);
+    }
+
+    /// Notes the head of the provider's answer.
+    pub(crate) fn answered(&mut self, status: u16, headers: Vec<(String, String)>, stream: bool) {
+        self.response_is_stream = stream;
+        if let Some(attempt) = &mut self.running {
+            attempt.status = Some(status);
+            attempt.headers = headers;
+        }
+    }
+
+    /// Keeps a copy of bytes that the provider sent, within the bounds.
+    pub(crate) fn captured(&mut self, bytes: &[u8]) {
+        if self.first_byte_at.is_none() {
+            self.first_byte_at = Some(self.gateway.clock.now());
+        }
+        let room =
+            self.gateway.config.limits.captured_bytes_max.saturating_sub(self.response.len());
+        let kept = bytes.len().min(room);
+        if kept < bytes.len() || !self.held.grow(kept) {
+            self.response_truncated = true;
+            return;
+        }
+        self.response.extend_from_slice(bytes);
+    }
+
+    /// Notes how the running attempt ended.
+    pub(crate) fn attempt_ended(&mut self, failure: Option<Failure>) {
+        if let Some(mut attempt) = self.running.take() {
+            attempt.finished_at = self.gateway.clock.now();
+            attempt.failure = failure;
+            self.attempts.push(attempt);
+        }
+    }
+
+    /// The deployment's provider of the running or last attempt, for messages.
+    pub(crate) fn provider(&self) -> &str {
+        let attempt = self.running.as_ref().or_else(|| self.attempts.last());
+        attempt.map_or("", |attempt| attempt.deployment.provider.as_str())
+    }
+
+    /// Records pieces of the stream, at most one commit at a time and nobody waiting for it: what
+    /// comes meanwhile goes into the next one.
+    pub(crate) fn stream_deltas(&mut self, deltas: Vec<Delta>) {
+        self.deltas.extend(deltas);
+        if let Some(commit) = &mut self.piece {
+            let waker = std::task::Waker::noop();
+            let mut cx = std::task::Context::from_waker(waker);
+            if std::future::Future::poll(std::pin::Pin::new(commit), &mut cx).is_pending() {
+                return;
+            }
+        }
+        self.append_deltas();
+    }
+
+    fn append_deltas(&mut self) {
+        if self.deltas.is_empty() {
+            return;
+        }
+        let captured = Captured {
+            call: Arc::clone(&self.call),
+            at: self.gateway.clock.now(),
+            deltas: std::mem::take(&mut self.deltas),
+        };
+        self.piece = Some(self.gateway.journal.append(Record::Captured(Arc::new(captured))));
+    }
+
+    /// Appends the outcome. The answer's last byte may leave once the commit resolves.
+    pub(crate) fn seal(&mut self, outcome: Outcome) -> Commit {
+        debug_assert!(!self.sealed, "a call has one outcome");
+        self.sealed = true;
+        self.attempt_ended(outcome.failure().cloned());
+        self.append_deltas();
+        let exchange = self.exchange(outcome);
+        self.gateway.journal.append(Record::Sealed(Arc::new(exchange)))
+    }
+
+    /// Gives up a call whose admission was not taken: there is nothing to settle.
+    pub(crate) fn forget(&mut self) {
+        self.sealed = true;
+    }
+
+    fn exchange(&mut self, outcome: Outcome) -> Exchange {
+        let mut request = Payload::whole(std::mem::take(&mut self.request));
+        let mut response = Payload {
+            bytes: Bytes::from(std::mem::take(&mut self.response)),
+            truncated: self.response_truncated,
+        };
+        match self.call.logging {
+            Logging::Full => {}
+            Logging::Redacted => self.redact(&mut request, &mut response),
+            // The tokens still count as spend, so the answer's usage must stay readable.
+            Logging::Off => {
+                self.redact(&mut request, &mut response);
+                request.bytes = Bytes::new();
+            }
+        }
+        let bytes_max = self.gateway.config.limits.captured_bytes_max;
+        if request.bytes.len() > bytes_max {
+            request = Payload { bytes: request.bytes.slice(..bytes_max), truncated: true };
+        }
+        Exchange {
+            facts: Facts {
+                call: Call::clone(&self.call),
+                attempts: std::mem::take(&mut self.attempts),
+                outcome,
+                first_byte_at: self.first_byte_at,
+                finished_at: self.gateway.clock.now(),
+                response_is_stream: self.response_is_stream,
+                retries: self.retries,
+                fallbacks: self.fallbacks,
+            },
+            request,
+            response,
+        }
+    }
+
+    fn redact(&self, request: &mut Payload, response: &mut Payload) {
+        request.bytes = provider::redact::request(&request.bytes);
+        response.bytes = if self.response_is_stream {
+            provider::redact::stream(&response.bytes)
+        } else {
+            provider::redact::response(&response.bytes)
+        };
+    }
+
+    /// Makes the bytes that a mock or the gateway itself answered the response of a mock attempt.
+    pub(crate) fn mocked(&mut self, stream: bool) {
+        debug_assert!(
+            self.running.as_ref().is_some_and(|a| a.deployment.dialect == Dialect::Mock),
+            "only a mock answers without a provider"
+        );
+        self.answered(200, Vec::new(), stream);
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        if self.sealed {
+            return;
+        }
+        let failure = if std::thread::panicking() {
+            upstream::failure(FailureKind::Internal, 500, "the gateway failed on this call".into())
+        } else if self.gateway.cut.is_cancelled() {
+            interrupted("the gateway was stopped while the call ran")
+        } else {
+            let left = "the caller left before the answer was complete";
+            upstream::failure(FailureKind::ClientDisconnected, 499, left.into())
+        };
+        // Nobody is left to wait for the commit; the record is queued all the same.
+        drop(self.seal(Outcome::Failed(failure)));
+    }
+}
+
+/// The failure of a call that the gateway did not see to its end.
+pub(crate) fn interrupted(message: &str) -> Failure {
+    upstream::failure(FailureKind::Interrupted, 503, message.to_owned())
+}

@@ -1,0 +1,144 @@
+//! The listener: takes connections within a bound, serves them, and drains them when told to stop.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{doors, gateway::Gateway, service::serve};
+
+/// How long calls that were cut off may take to write their errors.
+const CUT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait before accepting again when the system has no room for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What the HTTP parser itself takes of a request's head. It answers a bare 431 beyond; the
+/// configured bound, below it, is answered in the caller's dialect.
+const PARSER_BYTES_MAX: usize = 1 << 20;
+const PARSER_HEADERS_MAX: usize = 1024;
+
+/// Serves callers until it is told to stop.
+pub struct Server {
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    doors: Router,
+}
+
+/// How a server stops: `drain` ends accepting, `cut` ends what is still running.
+#[derive(Debug, Clone, Default)]
+pub struct Stopping {
+    /// No new calls.
+    pub drain: CancellationToken,
+    /// No more waiting: a second signal, say.
+    pub cut: CancellationToken,
+}
+
+impl Server {
+    /// Serves what `gateway` knows on `listener`, and `management` beside it.
+    pub fn new(gateway: Arc<Gateway>, listener: TcpListener) -> Self {
+        let doors = doors::router(Arc::clone(&gateway));
+        Self { gateway, listener, doors }
+    }
+
+    /// Runs until `stopping.drain`; then lets running calls finish within the drain time-out, cuts
+    /// off those that did not, and returns once every connection is closed.
+    pub async fn run(self, stopping: Stopping) {
+        let Self { gateway, listener, doors } = self;
+        let places = Arc::new(Semaphore::new(gateway.config.limits.connections_max));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopping.drain.cancelled() => break,
+                accepted = accept(&listener, &places) => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            let Some((stream, peer, place)) = accepted else { continue };
+            let serving = Serving {
+                gateway: Arc::clone(&gateway),
+                doors: doors.clone(),
+                drain: stopping.drain.clone(),
+            };
+            connections.spawn(async move {
+                serving.connection(stream, peer).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        gateway.draining.cancel();
+        let drained = async { while connections.join_next().await.is_some() {} };
+        let drain_timeout = gateway.config.drain_timeout;
+        tokio::select! {
+            () = drained => return,
+            () = tokio::time::sleep(drain_timeout) => {}
+            () = stopping.cut.cancelled() => {}
+        }
+        gateway.cut.cancel();
+        let running = connections.len();
+        tracing::warn!(running, "Calls that were still running are cut off.");
+        let closed = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(CUT_TIMEOUT, closed).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, place)),
+        Err(error) => {
+            tracing::warn!(%error, "A connection could not be accepted.");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// What one connection needs.
+struct Serving {
+    gateway: Arc<Gateway>,
+    doors: Router,
+    drain: CancellationToken,
+}
+
+impl Serving {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr) {
+        // Without it each short answer waits up to 40 ms for the peer's delayed acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "A connection keeps Nagle's delay.");
+        }
+        let Self { gateway, doors, drain } = self;
+        let header_read_timeout = gateway.config.limits.header_read_timeout;
+        let service =
+            service_fn(|request| serve(Arc::clone(&gateway), doors.clone(), peer, request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_read_timeout)
+            .max_buf_size(PARSER_BYTES_MAX)
+            .max_headers(PARSER_HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        // The caller's fault or its leaving; each call on the connection has its own outcome.
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "A connection ended early.");
+        }
+    }
+}
