@@ -106,7 +106,7 @@ pub struct Gateway {
     child: Child,
     address: SocketAddr,
     log: Arc<Record<String>>,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 impl Gateway {
@@ -153,14 +153,14 @@ impl Gateway {
         // Fails only if it has ended already; the wait tells.
         let _ = self.child.start_kill();
         let status = self.wait().await;
-        self.stopped(status)
+        self.stopped(status).await
     }
 
     /// Ends it with SIGTERM, and waits until it has drained and ended.
     pub async fn terminate(mut self) -> Stopped {
         self.send_sigterm();
         let status = self.wait().await;
-        self.stopped(status)
+        self.stopped(status).await
     }
 
     /// Sends SIGTERM and returns at once.
@@ -181,7 +181,9 @@ impl Gateway {
         self.kill().await.start().await
     }
 
-    fn stopped(self, status: ExitStatus) -> Stopped {
+    async fn stopped(mut self, status: ExitStatus) -> Stopped {
+        // Its pipes are closed: what is left in them is its last words.
+        while self.readers.join_next().await.is_some() {}
         Stopped { setup: self.setup, status, log: self.log, port: self.address.port() }
     }
 
@@ -220,7 +222,7 @@ impl Gateway {
         assert!(started.is_some(), "the gateway ended before it listened: {:#?}", log.all());
         let port = started.expect("checked above");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self { setup, child, address, log, _readers: readers }
+        Self { setup, child, address, log, readers: readers }
     }
 }
 
