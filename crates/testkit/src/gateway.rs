@@ -222,7 +222,7 @@ impl Gateway {
         assert!(started.is_some(), "the gateway ended before it listened: {:#?}", log.all());
         let port = started.expect("checked above");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self { setup, child, address, log, readers: readers }
+        Self { setup, child, address, log, readers }
     }
 }
 
