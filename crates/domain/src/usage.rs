@@ -15,6 +15,9 @@ pub struct Usage {
     pub cache_read_tokens: Option<u64>,
     /// Of the input: written to a prompt cache.
     pub cache_write_tokens: Option<u64>,
+    /// Of those written: to be kept for an hour, which Anthropic bills higher.
+    #[serde(default)]
+    pub cache_write_1h_tokens: Option<u64>,
     /// Of the output: spent on reasoning.
     pub reasoning_tokens: Option<u64>,
     /// Whether the numbers are ours and not the provider's.
