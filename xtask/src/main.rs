@@ -1,2 +1,37 @@
-//! Repository chores.
-fn main() {}
+//! Repository chores: `cargo xtask ci` runs every check but the clients, `cargo xtask tidy` the
+//! rules that no other tool knows.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+mod ci;
+mod edges;
+mod tidy;
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["ci"] => ci::run(&root()),
+        ["tidy"] => tidy::run(&root()),
+        _ => {
+            println!("usage: cargo xtask ci | tidy");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask lies in the repository").to_owned()
+}
