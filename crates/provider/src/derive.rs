@@ -1,10 +1,112 @@
 //! Exchanges to events.
+//!
+//! Reads journal entries, makes events. Which destination gets one is not decided here, nor how it
+//! is written.
+//!
+//! Invariant: a pure function. Deriving an entry again, in another process and years later, gives
+//! the same events with the same ids, as long as the price data are the same.
 
-use domain::{event::Event, record::Entry};
+use std::sync::Arc;
 
-use crate::price::Prices;
+use domain::{
+    call::Logging,
+    event::{Captured, Detail, Event, EventType, Piece, Report},
+    exchange::{Exchange, Outcome},
+    id::EventId,
+    record::{Entry, Record, Sequence},
+};
 
-/// The events that follow from a record.
-pub fn derive(_entry: &Entry, _prices: &Prices) -> Vec<Event> {
-    unimplemented!()
+use crate::{
+    answer::answer,
+    price::{Prices, Tier},
+};
+
+/// The events that follow from a record: one for an outcome, one per choice for a piece of a
+/// stream, none for an admission or a call that asked for no events.
+pub fn derive(entry: &Entry, prices: &Prices) -> Vec<Event> {
+    match &entry.record {
+        Record::Admitted(_) => Vec::new(),
+        Record::Captured(captured) if captured.call.logging == Logging::Off => Vec::new(),
+        Record::Captured(captured) => pieces(entry.sequence, captured),
+        Record::Sealed(exchange) if exchange.facts.call.logging == Logging::Off => Vec::new(),
+        Record::Sealed(exchange) => vec![outcome(entry.sequence, exchange, prices)],
+    }
+}
+
+fn outcome(sequence: Sequence, exchange: &Arc<Exchange>, prices: &Prices) -> Event {
+    let facts = &exchange.facts;
+    let kind = match facts.outcome {
+        Outcome::Completed => EventType::Completion,
+        Outcome::Failed(_) => EventType::Error,
+    };
+    let report = Arc::new(report(exchange, prices));
+    Event {
+        id: EventId::of_outcome(facts.call.id, kind),
+        sequence,
+        occurred_at: facts.finished_at,
+        detail: match facts.outcome {
+            Outcome::Completed => Detail::Completion(report),
+            Outcome::Failed(_) => Detail::Error(report),
+        },
+    }
+}
+
+fn report(exchange: &Arc<Exchange>, prices: &Prices) -> Report {
+    let facts = &exchange.facts;
+    let answer = answer(exchange);
+    let tier = answer.service_tier.as_deref().and_then(Tier::from_text);
+    let cost = facts.attempts.last().zip(answer.usage.as_ref()).and_then(|(attempt, usage)| {
+        prices.cost_in(tier, &attempt.deployment, usage, attempt.started_at)
+    });
+    Report {
+        exchange: Arc::clone(exchange),
+        response: answer.response,
+        response_id: answer.id,
+        text: answer.text,
+        finish_reason: answer.finish_reason,
+        usage: answer.usage,
+        usage_json: answer.usage_json,
+        cost,
+        prices: facts
+            .attempts
+            .iter()
+            .map(|attempt| prices.per_token(&attempt.deployment, attempt.started_at))
+            .collect(),
+    }
+}
+
+fn pieces(sequence: Sequence, captured: &Arc<Captured>) -> Vec<Event> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for delta in &captured.deltas {
+        let known = pieces.iter().position(|piece| piece.choice_index == delta.choice_index);
+        let at = known.unwrap_or(pieces.len());
+        if known.is_none() {
+            pieces.push(Piece {
+                call: Arc::clone(&captured.call),
+                choice_index: delta.choice_index,
+                token_index_first: delta.token_index,
+                token_index: delta.token_index,
+                content: String::new(),
+                finish_reason: None,
+            });
+        }
+        let piece = &mut pieces[at];
+        piece.token_index = delta.token_index;
+        piece.content.push_str(&delta.content);
+        if delta.finish_reason.is_some() {
+            piece.finish_reason.clone_from(&delta.finish_reason);
+        }
+    }
+    let event = |piece: Piece| Event {
+        id: EventId::of_piece(
+            piece.call.id,
+            piece.choice_index,
+            piece.token_index_first,
+            piece.token_index,
+        ),
+        sequence,
+        occurred_at: captured.at,
+        detail: Detail::Streaming(piece),
+    };
+    pieces.into_iter().map(event).collect()
 }

@@ -1,7 +1,7 @@
 //! What tokens cost.
 //!
 //! The user's own prices win, field by field; the bundled data of `genai-prices` fill in the rest.
-//! A call's cost is tokens times rates, after the rule that LiteLLM's payloads follow: what was
+//! A call's cost is tokens times rates, after the rule that `LiteLLM`'s payloads follow: what was
 //! read from or written to a cache is taken out of the prompt and priced on its own, reasoning is
 //! part of the answer. This module does not decide what counts as a token: `usage` does.
 //!
@@ -67,7 +67,8 @@ impl Prices {
     /// price.
     pub fn per_token(&self, facts: &DeploymentFacts, at: Timestamp) -> Option<ModelPrice> {
         let rates = self.rates(facts, None, 0, at)?;
-        let other = |rate: f64| (rate != rates.input).then_some(rate);
+        // Both come rounded out of the same division, so equal rates are equal bits.
+        let other = |rate: f64| (rate.to_bits() != rates.input.to_bits()).then_some(rate);
         Some(ModelPrice {
             input: rates.input,
             output: rates.output,

@@ -223,7 +223,7 @@ impl Probe<'_> {
     }
 }
 
-/// The price data's name for a provider, where their rules do not know LiteLLM's prefix.
+/// The price data's name for a provider, where their rules do not know `LiteLLM`'s prefix.
 fn price_provider(prefix: &str) -> &str {
     match prefix {
         "fireworks_ai" => "fireworks",
