@@ -1,3 +1,32 @@
-//! delivery
+//! Journal to destinations: a lane per destination reads by cursor, batches, sends, and settles.
+//!
+//! Reads the journal and the lanes' state; writes the lanes' state. It never calls a provider.
+//!
+//! Invariant: the cursor never passes an event that is neither delivered, parked, buried nor
+//! unwanted. A send may happen twice, under the same event id.
+
+pub mod config;
+
+pub mod service;
+
+mod lane;
+
+mod reading;
+
+mod sending;
+
+mod settling;
+
+mod events;
+
+mod streaming;
+
+mod window;
+
+mod shelf;
+
+mod breaker;
 
 pub mod send;
+
+pub use service::Service;

@@ -1,0 +1,12 @@
+//! How lanes work beside what each destination says. Built by `hookgate::config`.
+
+use std::time::Duration;
+
+/// How lanes work. Every value is final.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// How long lanes may go on sending after they are told to stop.
+    pub settle_timeout: Duration,
+    /// Derived events kept in memory for lanes that keep up, at most.
+    pub events_cached_max: usize,
+}

@@ -1,0 +1,188 @@
+//! Journal entries to deliveries: reads ahead within bounds, matches, renders, batches.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{
+    delivery::EventRef,
+    destination::Destination,
+    event::{Detail, Event, EventType},
+    time::Timestamp,
+};
+use store::journal::ReadLimit;
+use webhook::{
+    format::{self, Item},
+    matching, request,
+};
+
+use crate::{
+    lane::{Lane, LaneError},
+    sending::Delivery,
+    shelf::Attempts,
+};
+
+/// Entries of one read, at most, and bytes of their payloads.
+const READ_ENTRIES_MAX: usize = 256;
+const READ_BYTES_MAX: usize = 4 << 20;
+/// Rendered bytes that wait to be sent, at most, unless a single event is larger.
+const RENDERED_BYTES_MAX: usize = 16 << 20;
+
+/// Items that gather for the next body.
+#[derive(Debug, Default)]
+pub(crate) struct Gathering {
+    items: Vec<Item>,
+    bytes: usize,
+    flush_at: Option<Timestamp>,
+}
+
+impl Gathering {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// When the oldest item has waited long enough.
+    pub(crate) fn flush_at(&self) -> Option<Timestamp> {
+        self.flush_at
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.flush_at.is_some_and(|at| at <= now)
+    }
+
+    fn take(&mut self) -> Vec<Item> {
+        self.bytes = 0;
+        self.flush_at = None;
+        std::mem::take(&mut self.items)
+    }
+}
+
+impl Lane {
+    /// Reads on while there is room, and closes batches that are due.
+    pub(crate) async fn fill(&mut self) -> Result<(), LaneError> {
+        self.at_head = false;
+        while self.has_room() {
+            self.at_head = self.window.read() >= *self.head.borrow_and_update();
+            if self.at_head {
+                break;
+            }
+            let limit = ReadLimit {
+                entries_max: READ_ENTRIES_MAX
+                    .min(self.destination.queue_size.saturating_sub(self.window.len()).max(1)),
+                bytes_max: READ_BYTES_MAX,
+            };
+            let entries = self.shared.events.read_after(self.window.read(), limit).await?;
+            if entries.is_empty() {
+                self.at_head = true;
+                break;
+            }
+            for entry in entries {
+                self.window.advance(entry.sequence);
+                for event in &entry.events {
+                    self.take_in(event);
+                }
+            }
+        }
+        if self.stopping && self.at_head || self.gathering.is_due(self.now()) {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Whether another entry may be read. While the receiver is down one delivery to probe with is
+    /// enough; the rest stays in the journal.
+    fn has_room(&self) -> bool {
+        let has_probe = self.queue.len() > 0 || self.shelf.len() > 0 || !self.gathering.is_empty();
+        !(self.is_down() && has_probe)
+            && self.window.len() < self.destination.queue_size
+            && self.shelf.len() < self.destination.queue_size
+            && self.queue.bytes() + self.gathering.bytes < RENDERED_BYTES_MAX
+    }
+
+    fn take_in(&mut self, event: &Arc<Event>) {
+        if let Detail::Streaming(piece) = &event.detail {
+            if matching::matches(EventType::Streaming, event, &self.destination) {
+                self.window.hold(event.sequence);
+                self.streams.piece(event, piece);
+            }
+            return;
+        }
+        let items = format::items(event, &self.destination);
+        for item in &items {
+            self.window.hold(item.sequence);
+        }
+        let items = self.streams.outcome(event.call().id, items);
+        self.gather(items);
+    }
+
+    /// Puts items into bodies.
+    pub(crate) fn gather(&mut self, items: Vec<Item>) {
+        let events_max = self
+            .destination
+            .batch
+            .events_max
+            .min(format::events_per_body_max(&self.destination.format));
+        for item in items {
+            let bytes_max = self.destination.batch.bytes_max;
+            if self.gathering.bytes + item.bytes.len() > bytes_max {
+                self.flush();
+            }
+            if self.gathering.flush_at.is_none() {
+                let wait = self.destination.batch.flush_interval;
+                self.gathering.flush_at = Some(self.now().plus(wait));
+            }
+            self.gathering.bytes += item.bytes.len();
+            self.gathering.items.push(item);
+            if self.gathering.items.len() >= events_max {
+                self.flush();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let items = self.gathering.take();
+        if !items.is_empty() {
+            self.queue.push(delivery(&self.destination, &items));
+        }
+    }
+}
+
+/// A delivery that carries `items`.
+pub(crate) fn delivery(destination: &Destination, items: &[Item]) -> Delivery {
+    let ids: Vec<_> = items.iter().map(|item| &item.id).collect();
+    Delivery {
+        id: request::delivery_id(&ids),
+        events: items
+            .iter()
+            .map(|item| EventRef { sequence: item.sequence, event: item.id.clone() })
+            .collect(),
+        attempts: Attempts::default(),
+        body: Some(format::join(destination, items)),
+        is_parked: false,
+    }
+}
+
+/// Why a delivery's body could not be made again.
+pub(crate) enum RebuildError {
+    /// Its records are gone.
+    Missing,
+    /// They could not be read now.
+    Read(store::journal::ReadError),
+}
+
+/// Renders the body of a parked delivery again from the journal.
+pub(crate) async fn rebuild(
+    shared: &crate::service::Shared,
+    destination: &Destination,
+    events: &[EventRef],
+) -> Result<Bytes, RebuildError> {
+    let mut items = Vec::with_capacity(events.len());
+    for wanted in events {
+        let entry = shared.events.read_at(wanted.sequence).await.map_err(RebuildError::Read)?;
+        let found = entry.iter().flat_map(|entry| &entry.events).find_map(|event| {
+            let rendered = format::items(event, destination);
+            rendered.into_iter().find(|item| item.id == wanted.event)
+        });
+        items.push(found.ok_or(RebuildError::Missing)?);
+    }
+    Ok(format::join(destination, &items))
+}

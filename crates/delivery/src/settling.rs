@@ -1,0 +1,325 @@
+//! What became of attempts: delivered, parked, buried; and the books that say so durably.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use domain::{
+    delivery::{Attempt, DeadLetter},
+    id::DeliveryId,
+    record::Sequence,
+    time::Timestamp,
+};
+use store::{
+    journal::BoxFuture,
+    lanes::{LanesError, Settlement},
+};
+use tokio::task::JoinError;
+use webhook::{
+    schedule::wait_before,
+    verdict::{Verdict, judge},
+};
+
+use crate::{
+    lane::{Lane, LaneError},
+    send::Sent,
+    sending::{Delivery, Running, Target, Tried, Work},
+    shelf::{Shelf, Waiting},
+    streaming::Released,
+};
+
+/// The shortest time between two settlements with rows, and between two that only move the cursor.
+/// A crash repeats what was delivered since the last one, under the same ids.
+const SETTLE_GAP: Duration = Duration::from_millis(10);
+const CURSOR_GAP: Duration = Duration::from_secs(1);
+
+/// What is still to be stored, and what is being stored.
+pub(crate) struct Books {
+    pending: Settlement,
+    storing: Option<Storing>,
+    stored: Sequence,
+    last: Timestamp,
+    /// Parked deliveries settled here, whose rows may not be gone yet.
+    settled: HashSet<DeliveryId>,
+}
+
+struct Storing {
+    stored: BoxFuture<'static, Result<(), LanesError>>,
+    unparked: Vec<DeliveryId>,
+}
+
+impl Books {
+    pub(crate) fn new(stored: Sequence) -> Self {
+        Self {
+            pending: Settlement::default(),
+            storing: None,
+            stored,
+            last: Timestamp::default(),
+            settled: HashSet::new(),
+        }
+    }
+
+    /// When the next settlement is due; `None` if there is nothing to store or one is under way.
+    pub(crate) fn settle_at(&self, cursor: Sequence) -> Option<Timestamp> {
+        if self.storing.is_some() {
+            return None;
+        }
+        if self.has_rows() {
+            return Some(self.last.plus(SETTLE_GAP));
+        }
+        (cursor > self.stored).then(|| self.last.plus(CURSOR_GAP))
+    }
+
+    /// Whether a parked delivery is settled here while its row may still be read.
+    pub(crate) fn has_settled(&self, id: &DeliveryId) -> bool {
+        self.settled.contains(id)
+    }
+
+    fn has_rows(&self) -> bool {
+        let Settlement { cursor: _, parked, unparked, buried, attempts } = &self.pending;
+        !(parked.is_empty() && unparked.is_empty() && buried.is_empty() && attempts.is_empty())
+    }
+
+    fn unpark(&mut self, id: DeliveryId) {
+        self.pending.parked.retain(|parked| parked.id != id);
+        self.settled.insert(id.clone());
+        self.pending.unparked.push(id);
+    }
+
+    /// Resolves when a settlement under way is stored; never if there is none.
+    pub(crate) async fn settled(&mut self) -> Result<(), LaneError> {
+        let Some(storing) = &mut self.storing else { return std::future::pending().await };
+        let stored = storing.stored.as_mut().await;
+        for id in self.storing.take().into_iter().flat_map(|storing| storing.unparked) {
+            self.settled.remove(&id);
+        }
+        Ok(stored?)
+    }
+}
+
+impl Lane {
+    /// Starts storing what is pending, if that is due.
+    pub(crate) fn begin_settling(&mut self) {
+        let now = self.now();
+        if self.books.settle_at(self.window.cursor()).is_some_and(|at| at <= now) {
+            self.store(now);
+        }
+    }
+
+    fn store(&mut self, now: Timestamp) {
+        let mut settlement = std::mem::take(&mut self.books.pending);
+        let cursor = self.window.cursor();
+        if cursor > self.books.stored {
+            settlement.cursor = Some(cursor);
+            self.books.stored = cursor;
+        }
+        let unparked = settlement.unparked.clone();
+        let (shared, name) = (Arc::clone(&self.shared), self.destination.name.clone());
+        let stored = Box::pin(async move { shared.lanes.settle(&name, settlement).await });
+        self.books.storing = Some(Storing { stored, unparked });
+        self.books.last = now;
+    }
+
+    /// Stores everything, and waits for it.
+    pub(crate) async fn settle_all(&mut self) -> Result<(), LaneError> {
+        if self.books.storing.is_some() {
+            self.books.settled().await?;
+        }
+        if self.books.has_rows() || self.window.cursor() > self.books.stored {
+            self.store(self.now());
+            self.books.settled().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of how an attempt ended.
+    pub(crate) fn ended(&mut self, ended: Result<(tokio::task::Id, Tried), JoinError>) {
+        let (id, tried) = match ended {
+            Ok((id, tried)) => (id, tried),
+            Err(error) => (error.id(), Tried::Unreadable(format!("the attempt failed: {error}"))),
+        };
+        let Some(running) = self.running.remove(&id) else { return };
+        let now = self.now();
+        match tried {
+            Tried::Sent(sent) => {
+                let verdict = judge(sent.answer.as_ref(), &self.destination.retry, now);
+                self.note_attempt(&running, &sent, &verdict);
+                self.settle(running, verdict, now);
+            }
+            Tried::Missing => {
+                if let Work::Delivery(delivery) = running.work {
+                    let reason = "its records were deleted by retention".to_owned();
+                    self.bury(delivery, reason, now);
+                }
+            }
+            Tried::Unreadable(reason) => self.put_back(running, &reason, now),
+        }
+    }
+
+    fn note_attempt(&mut self, running: &Running, sent: &Sent, verdict: &Verdict) {
+        let Work::Delivery(delivery) = &running.work else { return };
+        let by = if running.target == Target::Backup { " (backup)" } else { "" };
+        let result = match verdict {
+            Verdict::Delivered => format!("delivered{by}"),
+            Verdict::Retry { reason, .. } | Verdict::GiveUp { reason } => format!("{reason}{by}"),
+            Verdict::Gone => format!("the receiver answered 410{by}"),
+        };
+        self.books.pending.attempts.push(Attempt {
+            delivery: delivery.id.clone(),
+            number: delivery.attempts.count() + 1,
+            started_at: running.started_at,
+            duration_ms: u32::try_from(sent.duration.as_millis()).unwrap_or(u32::MAX),
+            status: sent.answer.as_ref().ok().map(|answer| answer.status),
+            result,
+            event_count: u32::try_from(delivery.events.len()).unwrap_or(u32::MAX),
+        });
+    }
+
+    fn settle(&mut self, running: Running, verdict: Verdict, now: Timestamp) {
+        match verdict {
+            Verdict::Delivered => self.delivered(running, now),
+            Verdict::Retry { after, reason } => self.failed(running, Some(after), reason, now),
+            Verdict::GiveUp { reason } => self.failed(running, None, reason, now),
+            Verdict::Gone => {
+                let dice = fastrand::f64();
+                let retry = self.destination.retry.clone();
+                self.breaker(running.target).open(&retry, now, dice);
+                tracing::error!(destination = %self.name(), "The receiver answered 410 Gone.");
+                self.failed(running, Some(None), "the receiver answered 410".to_owned(), now);
+            }
+        }
+    }
+
+    fn delivered(&mut self, running: Running, now: Timestamp) {
+        let most = self.destination.concurrent_deliveries;
+        if self.breaker(running.target).succeeded(most) {
+            let target = running.target;
+            tracing::info!(destination = %self.name(), ?target, "The receiver is back.");
+        }
+        for waiting in self.shelf.passed() {
+            let reason = waiting.reason.clone();
+            self.bury_waiting(waiting, reason, now);
+        }
+        match running.work {
+            Work::Delivery(delivery) => self.release(&delivery),
+            Work::Piece(piece) => {
+                for sequence in &piece.sequences {
+                    self.window.release(*sequence);
+                }
+                let released = self.streams.sent(piece.event.call().id);
+                self.take_released(released);
+            }
+        }
+    }
+
+    /// `retry` is `None` if another attempt would end the same way.
+    fn failed(
+        &mut self,
+        running: Running,
+        retry: Option<Option<Duration>>,
+        reason: String,
+        now: Timestamp,
+    ) {
+        let asked = retry.flatten();
+        if let Some(asked) = asked {
+            let asked = asked.min(self.destination.retry.retry_after_max);
+            self.pause_until = self.pause_until.max(now.plus(asked));
+        }
+        let policy = self.destination.retry.clone();
+        if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
+            let target = running.target;
+            tracing::warn!(destination = %self.name(), ?target, reason, "The receiver is down.");
+            self.shelf.pardon();
+            let released = self.streams.give_up();
+            self.take_released(released);
+        }
+        let is_down = self.breaker(running.target).is_open();
+        let mut delivery = match running.work {
+            Work::Delivery(delivery) => delivery,
+            Work::Piece(piece) => {
+                let released = self.streams.failed(piece, now.plus(policy.initial_delay));
+                return self.take_released(released);
+            }
+        };
+        if is_down {
+            return self.keep(delivery, reason, now);
+        }
+        self.shelf.count(&mut delivery.attempts);
+        let wait = retry.and_then(|asked| {
+            wait_before(&policy, delivery.attempts.count() + 1, fastrand::f64(), asked)
+        });
+        let due_at = now.plus(wait.unwrap_or(policy.max_delay));
+        self.park(delivery, due_at, reason, wait.is_none());
+    }
+
+    /// The receiver is down: the delivery waits with no attempt counted and no row written.
+    fn keep(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
+        if !delivery.is_parked {
+            return self.queue.push(delivery);
+        }
+        let Delivery { id, events, attempts, .. } = delivery;
+        self.shelf.park(Waiting { id, events, attempts, due_at: now, reason }, false);
+    }
+
+    fn put_back(&mut self, running: Running, reason: &str, now: Timestamp) {
+        tracing::error!(destination = %self.name(), reason, "A delivery could not be tried.");
+        let again_at = now.plus(self.destination.retry.initial_delay);
+        match running.work {
+            Work::Delivery(delivery) => self.park(delivery, again_at, reason.to_owned(), false),
+            Work::Piece(piece) => {
+                let released = self.streams.failed(piece, again_at);
+                self.take_released(released);
+            }
+        }
+    }
+
+    fn park(&mut self, delivery: Delivery, due_at: Timestamp, reason: String, doomed: bool) {
+        if !delivery.is_parked {
+            for event in &delivery.events {
+                self.window.release(event.sequence);
+            }
+        }
+        let Delivery { id, events, attempts, .. } = delivery;
+        let waiting = Waiting { id, events, attempts, due_at, reason };
+        self.books.pending.parked.push(Shelf::row(&waiting));
+        self.shelf.park(waiting, doomed);
+    }
+
+    /// A delivery is settled: its row goes, or the cursor may pass it.
+    fn release(&mut self, delivery: &Delivery) {
+        if delivery.is_parked {
+            self.books.unpark(delivery.id.clone());
+        } else {
+            for event in &delivery.events {
+                self.window.release(event.sequence);
+            }
+        }
+    }
+
+    fn bury(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
+        self.release(&delivery);
+        let Delivery { id, events, attempts, .. } = delivery;
+        self.books.pending.buried.push(DeadLetter {
+            destination: self.destination.name.clone(),
+            id,
+            events,
+            attempts: attempts.count(),
+            buried_at: now,
+            reason,
+        });
+    }
+
+    fn bury_waiting(&mut self, waiting: Waiting, reason: String, now: Timestamp) {
+        tracing::warn!(
+            destination = %self.name(), delivery.id = %waiting.id, reason,
+            "A delivery is given up; `hookgate dead-letters` shows it."
+        );
+        let Waiting { id, events, attempts, .. } = waiting;
+        self.bury(Delivery { id, events, attempts, body: None, is_parked: true }, reason, now);
+    }
+
+    fn take_released(&mut self, released: Released) {
+        for sequence in released.sequences {
+            self.window.release(sequence);
+        }
+        self.gather(released.outcome);
+    }
+}

@@ -1,0 +1,142 @@
+//! Deliveries that failed and wait: when each is due, and which are to be buried.
+//!
+//! Invariant: a delivery is buried only while others pass. Attempts that failed with no success in
+//! between are the lane's misfortune once the breaker opens, and are not counted against any.
+
+use std::collections::{BTreeSet, HashMap};
+
+use domain::{
+    delivery::{EventRef, Parked},
+    id::DeliveryId,
+    time::Timestamp,
+};
+
+/// The parked deliveries of one lane.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    waiting: HashMap<DeliveryId, Waiting>,
+    due: BTreeSet<(Timestamp, DeliveryId)>,
+    /// Out of attempts, but nothing else has passed since.
+    doomed: Vec<DeliveryId>,
+    /// Counts successes; attempts of the present epoch may still be taken back.
+    epoch: u64,
+}
+
+/// A delivery that waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) id: DeliveryId,
+    pub(crate) events: Vec<EventRef>,
+    pub(crate) attempts: Attempts,
+    pub(crate) due_at: Timestamp,
+    pub(crate) reason: String,
+}
+
+/// Attempts of one delivery that count against `max_attempts`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempts {
+    counted: u32,
+    at_risk: u32,
+    epoch: u64,
+}
+
+impl Attempts {
+    /// As a row stored it.
+    pub(crate) fn stored(counted: u32) -> Self {
+        Self { counted, at_risk: 0, epoch: 0 }
+    }
+
+    /// How many count.
+    pub(crate) fn count(self) -> u32 {
+        self.counted
+    }
+}
+
+impl Shelf {
+    /// Parked deliveries, those in flight not among them.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether a delivery waits here.
+    pub(crate) fn holds(&self, id: &DeliveryId) -> bool {
+        self.waiting.contains_key(id)
+    }
+
+    /// One more attempt failed, since the last success.
+    pub(crate) fn count(&self, attempts: &mut Attempts) {
+        if attempts.epoch != self.epoch {
+            *attempts = Attempts { counted: attempts.counted, at_risk: 0, epoch: self.epoch };
+        }
+        attempts.counted = attempts.counted.saturating_add(1);
+        attempts.at_risk += 1;
+    }
+
+    /// Puts a delivery back until it is due. A doomed one is buried at the next success.
+    pub(crate) fn park(&mut self, waiting: Waiting, doomed: bool) {
+        self.due.insert((waiting.due_at, waiting.id.clone()));
+        if doomed {
+            self.doomed.push(waiting.id.clone());
+        }
+        self.waiting.insert(waiting.id.clone(), waiting);
+    }
+
+    /// When the first is due.
+    pub(crate) fn due_at(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Takes the first that is due; with `early`, the first at all (to probe with).
+    pub(crate) fn take(&mut self, now: Timestamp, early: bool) -> Option<Waiting> {
+        let (due, _) = self.due.first()?;
+        if *due > now && !early {
+            return None;
+        }
+        let (_, id) = self.due.pop_first()?;
+        self.doomed.retain(|doomed| *doomed != id);
+        self.waiting.remove(&id)
+    }
+
+    /// Another delivery passed: returns those to bury.
+    pub(crate) fn passed(&mut self) -> Vec<Waiting> {
+        self.epoch += 1;
+        let doomed = std::mem::take(&mut self.doomed);
+        let mut buried = Vec::with_capacity(doomed.len());
+        for id in doomed {
+            if let Some(waiting) = self.waiting.remove(&id) {
+                self.due.remove(&(waiting.due_at, id));
+                buried.push(waiting);
+            }
+        }
+        buried
+    }
+
+    /// The receiver is down: what failed since the last success is not the deliveries' fault.
+    pub(crate) fn pardon(&mut self) {
+        self.doomed.clear();
+        let epoch = self.epoch;
+        for waiting in self.waiting.values_mut() {
+            waiting.attempts.pardon(epoch);
+        }
+    }
+
+    /// All that wait, as rows keep them.
+    pub(crate) fn row(waiting: &Waiting) -> Parked {
+        Parked {
+            id: waiting.id.clone(),
+            events: waiting.events.clone(),
+            attempts: waiting.attempts.counted,
+            due_at: waiting.due_at,
+            reason: waiting.reason.clone(),
+        }
+    }
+}
+
+impl Attempts {
+    fn pardon(&mut self, epoch: u64) {
+        if self.epoch == epoch {
+            self.counted -= self.at_risk;
+            self.at_risk = 0;
+        }
+    }
+}
