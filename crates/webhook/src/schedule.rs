@@ -86,9 +86,10 @@ fn parse_http_date(value: &str) -> Option<Timestamp> {
         return from_jiff(then);
     }
     // RFC 850's date with a two-digit year, and that of C's asctime; both are in UTC.
-    let civil = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"].into_iter().find_map(|form| {
-        BrokenDownTime::parse(form, value).and_then(|time| time.to_datetime()).ok()
-    })?;
+    let civil =
+        ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"].into_iter().find_map(|form| {
+            BrokenDownTime::parse(form, value).and_then(|time| time.to_datetime()).ok()
+        })?;
     from_jiff(jiff::tz::Offset::UTC.to_timestamp(civil).ok()?)
 }
 

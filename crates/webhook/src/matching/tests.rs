@@ -1,0 +1,354 @@
+//! One event and one destination, changed one field at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    call::{Caller, Endpoint},
+    deployment::{DeploymentFacts, Dialect},
+    destination::{Batch, Compat, Format, Method, RetryPolicy},
+    event::Piece,
+    exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
+    failure::{Failure, FailureKind, Severity},
+    id::{CallId, DestinationName, EventId},
+    record::Sequence,
+    time::Timestamp,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn call() -> Call {
+    Call {
+        id: CallId::new(NOW, [7; 10]),
+        arrived_at: NOW,
+        endpoint: Endpoint::ChatCompletions,
+        path: "/v1/chat/completions".to_owned(),
+        model: "smart".to_owned(),
+        stream: false,
+        caller: Caller::Anonymous,
+        client_ip: None,
+        end_user: None,
+        tags: Vec::new(),
+        trace_id: None,
+        session_id: None,
+        logging: Logging::Full,
+        headers: Vec::new(),
+    }
+}
+
+fn attempt(model_name: &str, provider: &str, model: &str) -> ProviderAttempt {
+    ProviderAttempt {
+        deployment: DeploymentFacts {
+            id: "d".to_owned(),
+            model_name: model_name.to_owned(),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            api_base: String::new(),
+            dialect: Dialect::OpenAi,
+            prices: None,
+        },
+        started_at: NOW,
+        finished_at: NOW,
+        status: Some(200),
+        headers: Vec::new(),
+        failure: None,
+    }
+}
+
+/// The outcome of a call that asked for `smart`, failed at `gpt-4o` and went on to a fallback.
+fn report(call: Call, outcome: Outcome, usage: Option<Usage>) -> Arc<Report> {
+    let facts = Facts {
+        call,
+        attempts: vec![
+            attempt("smart", "openai", "gpt-4o"),
+            attempt("spare", "anthropic", "claude-sonnet-4"),
+        ],
+        outcome,
+        first_byte_at: None,
+        finished_at: NOW,
+        response_is_stream: false,
+        retries: 0,
+        fallbacks: 1,
+    };
+    let exchange = Exchange { facts, request: Payload::default(), response: Payload::default() };
+    Arc::new(Report {
+        exchange: Arc::new(exchange),
+        response: None,
+        response_id: None,
+        text: None,
+        finish_reason: None,
+        usage,
+        usage_json: None,
+        cost: None,
+        prices: Vec::new(),
+    })
+}
+
+fn event(detail: Detail) -> Event {
+    let id = EventId::from_stored("evt_1");
+    Event { id, sequence: Sequence(1), occurred_at: NOW, detail }
+}
+
+fn completion_of(call: Call) -> Event {
+    event(Detail::Completion(report(call, Outcome::Completed, None)))
+}
+
+fn completion_with(usage: Usage) -> Event {
+    event(Detail::Completion(report(call(), Outcome::Completed, Some(usage))))
+}
+
+fn error(kind: FailureKind) -> Event {
+    let failure = Failure {
+        kind,
+        status: 500,
+        message: "no".to_owned(),
+        code: None,
+        provider_type: None,
+        param: None,
+        retry_after_secs: None,
+    };
+    event(Detail::Error(report(call(), Outcome::Failed(failure), None)))
+}
+
+fn streaming() -> Event {
+    event(Detail::Streaming(Piece {
+        call: Arc::new(call()),
+        choice_index: 0,
+        token_index_first: 0,
+        token_index: 0,
+        content: "a".to_owned(),
+        finish_reason: None,
+    }))
+}
+
+fn destination(event_types: &[EventType]) -> Destination {
+    Destination {
+        name: DestinationName::new("primary"),
+        url: "https://example.com".to_owned(),
+        method: Method::Post,
+        headers: Vec::new(),
+        format: Format::Event,
+        compat: Compat::Real,
+        event_types: event_types.to_vec(),
+        filters: Vec::new(),
+        sample_rate: 1.0,
+        batch: Batch { events_max: 1, bytes_max: 1, flush_interval: Duration::ZERO },
+        retry: RetryPolicy {
+            max_attempts: 1,
+            initial_delay: Duration::ZERO,
+            multiplier: 1.0,
+            max_delay: Duration::ZERO,
+            retry_after_max: Duration::ZERO,
+            retryable_status_codes: Vec::new(),
+        },
+        timeout: Duration::ZERO,
+        concurrent_deliveries: 1,
+        queue_size: 1,
+        rate_limit: None,
+        privacy: false,
+        signing: None,
+        allow_private: false,
+        backup: None,
+    }
+}
+
+fn filtered(kind: EventType, filter: EventFilter) -> Destination {
+    Destination { filters: vec![(kind, filter)], ..destination(&EventType::ALL) }
+}
+
+fn models(globs: &[&str]) -> EventFilter {
+    let models = globs.iter().map(|glob| (*glob).to_owned()).collect();
+    EventFilter { models, ..EventFilter::default() }
+}
+
+fn gets(destination: &Destination, event: &Event) -> bool {
+    matches(event.kind(), event, destination)
+}
+
+#[test]
+fn a_destination_gets_the_types_it_asked_for() {
+    let errors = destination(&[EventType::Error]);
+    assert!(gets(&errors, &error(FailureKind::Timeout)));
+    assert!(!gets(&errors, &completion_of(call())));
+    assert!(!gets(&errors, &streaming()));
+    assert!(!gets(&destination(&[]), &error(FailureKind::Timeout)));
+}
+
+#[test]
+fn a_call_without_logging_makes_events_for_nobody() {
+    let all = destination(&EventType::ALL);
+    let with = |logging| gets(&all, &completion_of(Call { logging, ..call() }));
+    assert_eq!([Logging::Full, Logging::Redacted, Logging::Off].map(with), [true, true, false]);
+}
+
+#[test]
+fn models_match_the_public_name_and_that_of_the_deployment_that_answered() {
+    let cases: &[(&[&str], bool)] = &[
+        (&[], true),
+        (&["smart"], true),
+        (&["spare"], true),
+        (&["claude-sonnet-4"], true),
+        (&["claude-*"], true),
+        (&["anthropic/claude-*"], true),
+        (&["nothing", "s?art"], true),
+        (&["gpt-4o"], false),
+        (&["smar"], false),
+        (&["Smart"], false),
+    ];
+    for (globs, expected) in cases {
+        let destination = filtered(EventType::Completion, models(globs));
+        assert_eq!(gets(&destination, &completion_of(call())), *expected, "{globs:?}");
+    }
+}
+
+#[test]
+fn a_filter_narrows_its_own_type_only() {
+    let destination = filtered(EventType::Completion, models(&["none"]));
+    assert!(!gets(&destination, &completion_of(call())));
+    assert!(gets(&destination, &error(FailureKind::Timeout)));
+    assert!(gets(&destination, &streaming()));
+    assert!(gets(&filtered(EventType::Streaming, models(&["smart"])), &streaming()));
+    assert!(!gets(&filtered(EventType::Streaming, models(&["gpt*"])), &streaming()));
+}
+
+#[test]
+fn a_missing_token_count_passes_and_a_zero_does_not() {
+    let filter = EventFilter { min_tokens: Some(100), ..EventFilter::default() };
+    let destination = filtered(EventType::Completion, filter);
+    let usage = |input_tokens, output_tokens, total_tokens| Usage {
+        input_tokens,
+        output_tokens,
+        total_tokens,
+        ..Usage::default()
+    };
+    let cases = [
+        (usage(None, None, Some(100)), true),
+        (usage(None, None, Some(99)), false),
+        (usage(None, None, Some(0)), false),
+        (usage(Some(60), Some(40), None), true),
+        (usage(Some(60), Some(39), None), false),
+        (usage(Some(5), None, None), true),
+        (usage(None, None, None), true),
+    ];
+    for (usage, expected) in cases {
+        assert_eq!(gets(&destination, &completion_with(usage)), expected, "{usage:?}");
+    }
+    assert!(gets(&destination, &completion_of(call())));
+}
+
+#[test]
+fn severity_narrows_errors() {
+    let severity = vec![Severity::Error, Severity::Critical];
+    let filter = EventFilter { severity, ..EventFilter::default() };
+    let destination = filtered(EventType::Error, filter.clone());
+    assert!(gets(&destination, &error(FailureKind::Timeout)));
+    assert!(gets(&destination, &error(FailureKind::Internal)));
+    assert!(!gets(&destination, &error(FailureKind::RateLimit)));
+    assert!(gets(&filtered(EventType::Completion, filter), &completion_of(call())));
+}
+
+/// What of a thousand calls a destination with this sample rate gets.
+fn sample(rate: f64) -> Vec<CallId> {
+    let destination = Destination { sample_rate: rate, ..destination(&EventType::ALL) };
+    let ids = (0..1_000_u32).map(|n| {
+        let [a, b, c, d] = n.to_be_bytes();
+        CallId::new(NOW, [0, 0, 0, 0, 0, 0, a, b, c, d])
+    });
+    ids.filter(|id| gets(&destination, &completion_of(Call { id: *id, ..call() }))).collect()
+}
+
+#[test]
+fn a_sample_is_about_its_share_and_a_smaller_one_lies_within_it() {
+    let (none, tenth, half, all) = (sample(0.0), sample(0.1), sample(0.5), sample(1.0));
+    assert_eq!((none.len(), all.len()), (0, 1_000));
+    assert!((70..130).contains(&tenth.len()), "{}", tenth.len());
+    assert!((450..550).contains(&half.len()), "{}", half.len());
+    assert!(tenth.iter().all(|id| half.contains(id)));
+    assert_eq!(half, sample(0.5));
+}
+
+#[test]
+fn all_events_of_a_call_are_in_or_out_of_a_sample_together() {
+    for random in 0..20 {
+        let call = Call { id: CallId::new(NOW, [random; 10]), ..call() };
+        let mut piece = streaming();
+        let Detail::Streaming(detail) = &mut piece.detail else { unreachable!() };
+        detail.call = Arc::new(call.clone());
+        let destination = Destination { sample_rate: 0.5, ..destination(&EventType::ALL) };
+        assert_eq!(gets(&destination, &completion_of(call)), gets(&destination, &piece));
+    }
+}
+
+#[test]
+fn calls_of_one_session_share_its_fate() {
+    let destination = Destination { sample_rate: 0.5, ..destination(&EventType::ALL) };
+    let fates = |session: &str| {
+        let of = |random| Call {
+            id: CallId::new(NOW, [random; 10]),
+            session_id: Some(session.to_owned()),
+            ..call()
+        };
+        let mut fates: Vec<_> =
+            (0..20).map(|random| gets(&destination, &completion_of(of(random)))).collect();
+        fates.dedup();
+        fates
+    };
+    let all: Vec<_> = (0..20).map(|n| fates(&format!("session {n}"))).collect();
+    assert!(all.iter().all(|fates| fates.len() == 1));
+    assert!(all.contains(&vec![true]) && all.contains(&vec![false]));
+}
+
+#[test]
+fn globs_match_whole_names() {
+    let cases = [
+        ("", "", true),
+        ("", "a", false),
+        ("*", "", true),
+        ("**", "ab", true),
+        ("?", "", false),
+        ("?", "é", true),
+        ("?", "ab", false),
+        ("gpt-4*", "gpt-4", true),
+        ("gpt-4*", "gpt-4-turbo", true),
+        ("gpt-4*", "xgpt-4", false),
+        ("*mini", "gpt-4o-mini", true),
+        ("*mini", "gpt-4o-mini-2024", false),
+        ("*4o*", "gpt-4o-mini", true),
+        ("a*b*c", "a-b-b-c", true),
+        ("a*b*c", "a-c-b", false),
+        ("a*?c", "abc", true),
+        ("a*?c", "ac", false),
+        ("[a]", "a", false),
+        ("a.c", "abc", false),
+    ];
+    for (glob, name, expected) in cases {
+        assert_eq!(glob_matches(glob, name), expected, "{glob:?} {name:?}");
+    }
+}
+
+#[test]
+fn a_hostile_glob_takes_no_longer_than_glob_times_name() {
+    let glob = "*a".repeat(200) + "b";
+    assert!(!glob_matches(&glob, &"a".repeat(20_000)));
+}
+
+/// The rule itself, in the plainest way.
+fn plainly(glob: &[char], name: &[char]) -> bool {
+    match (glob, name) {
+        ([], []) => true,
+        (['*', rest @ ..], _) => (0..=name.len()).any(|cut| plainly(rest, &name[cut..])),
+        (['?', glob @ ..], [_, name @ ..]) => plainly(glob, name),
+        ([c, glob @ ..], [d, name @ ..]) => c == d && plainly(glob, name),
+        _ => false,
+    }
+}
+
+proptest! {
+    #[test]
+    fn law_globs_match_as_the_plain_rule_does(glob in "[ab*?]{0,8}", name in "[ab]{0,10}") {
+        let plain = plainly(&glob.chars().collect::<Vec<_>>(), &name.chars().collect::<Vec<_>>());
+        prop_assert_eq!(glob_matches(&glob, &name), plain);
+    }
+}
