@@ -1,5 +1,10 @@
-//! The gateway's program: what its configuration means, and its commands.
+//! The gateway's program: what its configuration means, its commands, and how its parts are put
+//! together.
 
 pub mod config;
 
+pub mod app;
+
 pub mod cli;
+
+pub mod telemetry;
