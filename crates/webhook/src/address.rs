@@ -63,7 +63,7 @@ const RANGES_V4: &[Range<Ipv4Addr>] = &[
     // Alibaba Cloud puts its metadata service into the shared range, Azure into a public one.
     (Ipv4Addr::new(100, 100, 100, 200), 32, METADATA),
     (Ipv4Addr::new(168, 63, 129, 16), 32, METADATA),
-    (Ipv4Addr::new(0, 0, 0, 0), 8, Class::Never("unspecified (this network)")),
+    (Ipv4Addr::UNSPECIFIED, 8, Class::Never("unspecified (this network)")),
     (Ipv4Addr::new(10, 0, 0, 0), 8, Class::Private("private")),
     (Ipv4Addr::new(100, 64, 0, 0), 10, Class::Private("shared between a carrier's customers")),
     (Ipv4Addr::new(127, 0, 0, 0), 8, Class::Private("loopback")),
@@ -81,32 +81,27 @@ const RANGES_V4: &[Range<Ipv4Addr>] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4, RESERVED),
 ];
 
-/// The first range that holds the address decides. What is not listed and not in 2000::/3 is not
+/// The first range that holds the address decides. What is not listed and not in `2000::/3` is not
 /// assigned to anyone, and refused.
 const RANGES_V6: &[Range<Ipv6Addr>] = &[
     (Ipv6Addr::UNSPECIFIED, 128, Class::Never("unspecified")),
     (Ipv6Addr::LOCALHOST, 128, Class::Private("loopback")),
     // AWS and Google Cloud put their metadata services into the unique local range.
-    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0]), 32, METADATA),
-    (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]), 128, METADATA),
-    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0]), 7, Class::Private("unique local")),
-    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0]), 10, Class::Never("link-local")),
-    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0]), 10, Class::Never("site-local")),
-    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0]), 8, Class::Never("multicast")),
-    (v6([0x100, 0, 0, 0, 0, 0, 0, 0]), 64, Class::Never("discarded")),
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32, METADATA),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128, METADATA),
+    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, Class::Private("unique local")),
+    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10, Class::Never("link-local")),
+    (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, Class::Never("site-local")),
+    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, Class::Never("multicast")),
+    (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64, Class::Never("discarded")),
     // IETF protocols: Teredo, ORCHID, benchmarking, AMT, AS112, drones.
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0]), 32, Class::Never("a Teredo tunnel")),
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0]), 23, Class::Never("for IETF protocols only")),
-    (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0]), 32, DOCUMENTATION),
-    (v6([0x2002, 0, 0, 0, 0, 0, 0, 0]), 16, Class::Never("a 6to4 tunnel")),
-    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0]), 20, DOCUMENTATION),
-    (v6([0x2000, 0, 0, 0, 0, 0, 0, 0]), 3, Class::Public),
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32, Class::Never("a Teredo tunnel")),
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, Class::Never("for IETF protocols only")),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, DOCUMENTATION),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, Class::Never("a 6to4 tunnel")),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, DOCUMENTATION),
+    (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3, Class::Public),
 ];
-
-const fn v6(segments: [u16; 8]) -> Ipv6Addr {
-    let [a, b, c, d, e, f, g, h] = segments;
-    Ipv6Addr::new(a, b, c, d, e, f, g, h)
-}
 
 fn class_of_v4(ip: Ipv4Addr) -> Class {
     let is_in = |first: Ipv4Addr, length| (ip.to_bits() ^ first.to_bits()) >> (32 - length) == 0;
@@ -129,9 +124,10 @@ fn class_of_v6(ip: Ipv6Addr) -> Class {
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let last_32_bits = Ipv4Addr::from_bits(ip.to_bits() as u32);
     match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last_32_bits),
-        // The universal bit of the interface's id may be set.
-        [0x2000..=0x3fff, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(last_32_bits),
+        [0, 0, 0, 0, 0, 0xffff, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+        // ISATAP: the universal bit of the interface's id may be set.
+        | [0x2000..=0x3fff, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(last_32_bits),
         _ => None,
     }
 }

@@ -258,8 +258,8 @@ mod tests {
     }
 
     fn lines(request: &Request) -> String {
-        let headers = request.headers.iter();
-        headers.map(|(name, value)| format!("{name}: {value}\n")).collect()
+        let lines = request.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -271,7 +271,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "content-type: application/json\nuser-agent: hookgate/{version}\nX-Team: a\n\
-             webhook-id: evt_1\n"
+             webhook-id: evt_1"
         );
         assert_eq!(lines(&request), expected);
     }
@@ -280,7 +280,7 @@ mod tests {
     fn the_users_headers_replace_the_defaults_whatever_their_case() {
         let request =
             built(&destination(&[("CONTENT-TYPE", "text/plain"), ("User-agent", "mine")]));
-        let expected = "CONTENT-TYPE: text/plain\nUser-agent: mine\nwebhook-id: evt_1\n";
+        let expected = "CONTENT-TYPE: text/plain\nUser-agent: mine\nwebhook-id: evt_1";
         assert_eq!(lines(&request), expected);
     }
 

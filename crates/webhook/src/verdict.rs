@@ -186,8 +186,8 @@ mod tests {
             max_attempts: 5,
             initial_delay: Duration::from_secs(1),
             multiplier: 2.0,
-            max_delay: Duration::from_secs(60),
-            retry_after_max: Duration::from_secs(3_600),
+            max_delay: Duration::from_mins(1),
+            retry_after_max: Duration::from_hours(1),
             retryable_status_codes: vec![408, 429, 500, 502, 503],
         }
     }
