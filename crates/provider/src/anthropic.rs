@@ -8,19 +8,19 @@ use crate::openai::CallerStream;
 /// The `anthropic-version` that we speak.
 pub const VERSION: &str = "2023-06-01";
 
-/// An OpenAI chat request as a Messages request.
+/// An `OpenAI` chat request as a Messages request.
 pub fn request(body: &[u8], model: &str) -> Result<Bytes, Failure> {
     let _ = (body, model);
     unimplemented!()
 }
 
-/// A Message as an OpenAI `chat.completion`; `created` is unix seconds.
+/// A Message as an `OpenAI` `chat.completion`; `created` is unix seconds.
 pub fn response(body: &[u8], created: i64) -> Result<Bytes, Failure> {
     let _ = (body, created);
     unimplemented!()
 }
 
-/// A Messages stream as an OpenAI stream.
+/// A Messages stream as an `OpenAI` stream.
 pub struct Translator {}
 
 impl Translator {

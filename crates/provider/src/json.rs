@@ -206,10 +206,9 @@ impl Items<'_> {
         &mut self,
         item: impl FnOnce(&[u8], usize) -> Result<(T, usize), JsonError>,
     ) -> Option<Result<T, JsonError>> {
-        let next = self.step().and_then(|more| match more {
-            true => item(self.bytes, self.at).map(Some),
-            false => Ok(None),
-        });
+        let next = self
+            .step()
+            .and_then(|more| if more { item(self.bytes, self.at).map(Some) } else { Ok(None) });
         match next {
             Ok(None) => None,
             Ok(Some((item, end))) => {
@@ -291,8 +290,8 @@ fn skip_string(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
         let Some(run) = memchr2(b'"', b'\\', rest) else {
             return fail(bytes.len(), "string without an end");
         };
-        // No early exit, so that the compiler checks many bytes at once.
-        if rest[..run].iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+        // The least byte, without an early exit, so that the compiler checks many at once.
+        if rest[..run].iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20 {
             return fail(at, "control character in a string");
         }
         at += run;

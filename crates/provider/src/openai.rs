@@ -1,4 +1,4 @@
-//! OpenAI's dialect: requests on their way to a provider, streams on their way to the caller.
+//! `OpenAI`'s dialect: requests on their way to a provider, streams on their way to the caller.
 //!
 //! A request keeps the caller's bytes but for the edits listed at [`request`]; what a whole answer
 //! says is not touched at all. Which deployment is asked, and what its failure means for the call,
@@ -19,7 +19,7 @@ use crate::{
     splice::{Edit, splice},
 };
 
-/// What goes to the caller of a stream in OpenAI's dialect.
+/// What goes to the caller of a stream in `OpenAI`'s dialect.
 pub trait CallerStream: Send {
     /// Takes bytes from the provider; appends to `out` what the caller gets now, in whole events.
     ///
@@ -37,7 +37,7 @@ pub trait CallerStream: Send {
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Failure>;
 }
 
-/// The body that a provider in OpenAI's dialect gets: the caller's, with these edits.
+/// The body that a provider in `OpenAI`'s dialect gets: the caller's, with these edits.
 ///
 /// `model` becomes the deployment's; with `ask_usage` a streamed call gets
 /// `stream_options.include_usage: true`, the other members of its `stream_options` kept; fields that

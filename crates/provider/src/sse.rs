@@ -109,12 +109,12 @@ impl Splitter {
 
     /// Takes bytes and gives the whole frames that are there now: first the one that earlier bytes
     /// began, then the others as a part of `bytes`. Either may be empty.
-    pub fn push(&mut self, bytes: Bytes) -> Result<[Bytes; 2], SseError> {
-        self.check_begin(&bytes)?;
+    pub fn push(&mut self, bytes: &Bytes) -> Result<[Bytes; 2], SseError> {
+        self.check_begin(bytes)?;
         let mut joined = Bytes::new();
         let mut from = 0;
         let mut start = 0;
-        while let Some(end) = self.boundary.find_end(&bytes, from) {
+        while let Some(end) = self.boundary.find_end(bytes, from) {
             self.check_size(self.held.len() + end - from)?;
             if !self.held.is_empty() {
                 self.held.extend_from_slice(&bytes[..end]);
@@ -247,7 +247,7 @@ mod tests {
         let mut splitter = Splitter::new(event_bytes_max);
         let mut found = Vec::new();
         for read in reads {
-            for run in splitter.push(Bytes::copy_from_slice(read))? {
+            for run in splitter.push(&Bytes::copy_from_slice(read))? {
                 let frames = frames(&run).filter_map(|frame| SseEvent::parse(&run[frame]));
                 found.extend(frames.map(|event| shown(&event)));
             }
@@ -289,11 +289,11 @@ mod tests {
     fn whole_frames_of_a_read_are_not_copied() {
         let mut splitter = Splitter::new(1000);
         let bytes = Bytes::from_static(b"data: a\n\ndata: b\n\ndata: c");
-        let [joined, run] = splitter.push(bytes.clone()).unwrap();
+        let [joined, run] = splitter.push(&bytes).unwrap();
         assert!(joined.is_empty());
         assert_eq!((run.as_ptr(), run.len()), (bytes.as_ptr(), 18));
         let bytes = Bytes::from_static(b"d\n\ndata: e\n\n");
-        let [joined, run] = splitter.push(bytes.clone()).unwrap();
+        let [joined, run] = splitter.push(&bytes).unwrap();
         assert_eq!(&joined[..], b"data: cd\n\n");
         assert_eq!((run.as_ptr(), run.len()), (bytes[3..].as_ptr(), 9));
     }
@@ -333,7 +333,7 @@ mod tests {
         ]);
         let end = prop::sample::select(vec!["\n", "\r\n", "\r"]);
         prop::collection::vec((line, end), 0..20).prop_map(|lines| {
-            let lines: String = lines.iter().map(|(line, end)| format!("{line}{end}")).collect();
+            let lines: String = lines.iter().flat_map(|(line, end)| [*line, *end]).collect();
             format!(":\n{lines}")
         })
     }

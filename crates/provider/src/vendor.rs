@@ -1,4 +1,4 @@
-//! OpenAI-compatible vendors: a table.
+//! `OpenAI`-compatible vendors: a table.
 
 use domain::deployment::Dialect;
 

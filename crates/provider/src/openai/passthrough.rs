@@ -37,10 +37,18 @@ pub struct Passthrough {
     splitter: Splitter,
     hide_usage: bool,
     deltas: Deltas,
-    is_complete: bool,
-    /// Whether a choice has ended.
-    has_finished: bool,
-    has_events: bool,
+    seen: Seen,
+}
+
+/// How far the stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Seen {
+    Nothing,
+    Events,
+    /// A choice has ended.
+    FinishReason,
+    /// `[DONE]`.
+    End,
 }
 
 /// What becomes of one frame.
@@ -63,9 +71,7 @@ impl Passthrough {
             splitter: Splitter::new(event_bytes_max),
             hide_usage,
             deltas: Deltas::new(want_deltas),
-            is_complete: false,
-            has_finished: false,
-            has_events: false,
+            seen: Seen::Nothing,
         }
     }
 
@@ -85,7 +91,7 @@ impl Passthrough {
                     from = frame.end;
                 }
                 Verdict::End => {
-                    self.is_complete = true;
+                    self.seen = Seen::End;
                     put(from, frame.end);
                     return Ok(());
                 }
@@ -117,11 +123,13 @@ impl Passthrough {
         if data.first() != Some(&b'{') || data.last() != Some(&b'}') {
             return Verdict::Garbage(garbage(data));
         }
-        self.has_events = true;
         if ERROR.find(data).is_some() && is_error(data) {
             return Verdict::Error(from_event(data));
         }
-        self.has_finished |= !self.has_finished && is_set(&FINISH_REASON, data);
+        if self.seen < Seen::FinishReason {
+            let finishes = is_set(&FINISH_REASON, data);
+            self.seen = if finishes { Seen::FinishReason } else { Seen::Events };
+        }
         if self.deltas.are_wanted() {
             add_deltas(&mut self.deltas, data);
         }
@@ -134,12 +142,12 @@ impl Passthrough {
 
 impl CallerStream for Passthrough {
     fn push(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Failure> {
-        if self.is_complete {
+        if self.seen == Seen::End {
             return Ok(());
         }
-        for run in self.splitter.push(bytes)? {
+        for run in self.splitter.push(&bytes)? {
             self.pass(&run, out)?;
-            if self.is_complete {
+            if self.seen == Seen::End {
                 break;
             }
         }
@@ -151,20 +159,20 @@ impl CallerStream for Passthrough {
     }
 
     fn is_complete(&self) -> bool {
-        self.is_complete
+        self.seen == Seen::End
     }
 
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Failure> {
         let tail = self.splitter.take_tail();
-        if !self.is_complete && sse::whole_tail(&tail).is_some() {
+        if self.seen < Seen::End && sse::whole_tail(&tail).is_some() {
             let mut frame = tail.to_vec();
             frame.extend_from_slice(b"\n\n");
             self.pass(&frame.into(), out)?;
         }
-        if self.is_complete || self.has_finished {
+        if self.seen >= Seen::FinishReason {
             return Ok(());
         }
-        Err(cut_short(self.has_events))
+        Err(cut_short(self.seen > Seen::Nothing))
     }
 }
 
@@ -271,7 +279,7 @@ mod tests {
     const USAGE: &str = r#"{"choices": [ ],"usage":{"prompt_tokens":1}}"#;
 
     fn stream(events: &[&str]) -> String {
-        events.iter().map(|event| format!("data: {event}\n\n")).collect()
+        events.iter().flat_map(|event| ["data: ", event, "\n\n"]).collect()
     }
 
     /// What the caller got of a stream, and how it ended.
