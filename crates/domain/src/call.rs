@@ -94,6 +94,7 @@ pub enum Logging {
 }
 
 impl Logging {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     fn is_full(&self) -> bool {
         *self == Self::Full
     }

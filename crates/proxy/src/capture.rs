@@ -38,7 +38,7 @@ pub(crate) struct CaptureBody {
 
 enum State {
     Idle(Box<Running>),
-    Busy(Pin<Box<dyn Future<Output = (Option<Box<Running>>, Step)> + Send>>),
+    Busy(Stepping),
     /// All was sent.
     Ended,
     /// What is ready still goes out; then the connection breaks.
@@ -46,6 +46,9 @@ enum State {
         flushed: bool,
     },
 }
+
+/// Gives the stream back if it goes on.
+type Stepping = Pin<Box<dyn Future<Output = (Option<Box<Running>>, Step)> + Send>>;
 
 struct Running {
     open: OpenCall,

@@ -111,7 +111,7 @@ impl Default for Limits {
             request_body_bytes_max: 32 << 20,
             request_header_bytes_max: 64 << 10,
             header_read_timeout: Duration::from_secs(30),
-            body_read_timeout: Duration::from_secs(60),
+            body_read_timeout: Duration::from_mins(1),
             response_body_bytes_max: 64 << 20,
             captured_bytes_max: 8 << 20,
             in_flight_bytes_max: 512 << 20,

@@ -58,7 +58,14 @@ pub(crate) enum Source {
 pub(crate) struct Refused {
     pub(crate) failure: Failure,
     /// The provider's own error answer, in the caller's dialect, to pass on as it is.
-    pub(crate) answer: Option<(StatusCode, HeaderMap, Bytes)>,
+    pub(crate) answer: Option<Box<ErrorAnswer>>,
+}
+
+/// A provider's error answer.
+pub(crate) struct ErrorAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl From<Failure> for Refused {
@@ -297,10 +304,11 @@ async fn whole(
         let failure = provider::failure::from_response(parts.status.as_u16(), &kept, &body);
         let is_own_shape =
             deployment.facts.dialect == Dialect::OpenAi && provider::scan::scan(&body).is_ok();
-        let answer = is_own_shape.then(|| (parts.status, headers::to_caller(&parts.headers), body));
+        let (status, headers) = (parts.status, headers::to_caller(&parts.headers));
+        let answer = is_own_shape.then(|| Box::new(ErrorAnswer { status, headers, body }));
         return Err(Refused { failure, answer });
     }
-    if !provider::scan::scan(&body).is_ok() {
+    if provider::scan::scan(&body).is_err() {
         let provider = open.provider();
         let message = format!("provider `{provider}` answered {} without JSON", parts.status);
         return Err(failure(FailureKind::BadResponse, 502, message).into());

@@ -22,7 +22,7 @@ pub(crate) struct Held {
     calls: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
     bytes_max: usize,
-    held: usize,
+    own_bytes: usize,
 }
 
 impl InFlight {
@@ -42,7 +42,7 @@ impl InFlight {
             return None;
         }
         let (calls, bytes) = (Arc::clone(&self.calls), Arc::clone(&self.bytes));
-        Some(Held { calls, bytes, bytes_max: self.bytes_max, held: 0 })
+        Some(Held { calls, bytes, bytes_max: self.bytes_max, own_bytes: 0 })
     }
 }
 
@@ -53,14 +53,14 @@ impl Held {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
-        self.held += bytes;
+        self.own_bytes += bytes;
         true
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.bytes.fetch_sub(self.held, Ordering::Relaxed);
+        self.bytes.fetch_sub(self.own_bytes, Ordering::Relaxed);
         self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }

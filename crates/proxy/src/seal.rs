@@ -23,6 +23,15 @@ use crate::{
     upstream::{self},
 };
 
+/// What the running or last attempt answered so far.
+#[derive(Default)]
+struct Answered {
+    bytes: Vec<u8>,
+    is_truncated: bool,
+    is_stream: bool,
+    first_byte_at: Option<Timestamp>,
+}
+
 /// A call between its admission and its outcome.
 pub(crate) struct OpenCall {
     pub(crate) gateway: Arc<Gateway>,
@@ -31,10 +40,7 @@ pub(crate) struct OpenCall {
     held: Held,
     attempts: Vec<ProviderAttempt>,
     running: Option<ProviderAttempt>,
-    response: Vec<u8>,
-    response_truncated: bool,
-    response_is_stream: bool,
-    first_byte_at: Option<Timestamp>,
+    answered: Answered,
     pub(crate) retries: u32,
     pub(crate) fallbacks: u32,
     /// Whether pieces of its stream are recorded.
@@ -56,10 +62,7 @@ impl OpenCall {
             held,
             attempts: Vec::with_capacity(1),
             running: None,
-            response: Vec::new(),
-            response_truncated: false,
-            response_is_stream: false,
-            first_byte_at: None,
+            answered: Answered::default(),
             retries: 0,
             fallbacks: 0,
             pieces_wanted,
@@ -71,16 +74,13 @@ impl OpenCall {
 
     /// Notes that a deployment is being asked. What an earlier attempt answered is forgotten.
     pub(crate) fn attempt_started(&mut self, attempt: ProviderAttempt) {
-        self.response.clear();
-        self.response_truncated = false;
-        self.response_is_stream = false;
-        self.first_byte_at = None;
+        self.answered = Answered::default();
         self.running = Some(attempt);
     }
 
     /// Notes the head of the provider's answer.
     pub(crate) fn answered(&mut self, status: u16, headers: Vec<(String, String)>, stream: bool) {
-        self.response_is_stream = stream;
+        self.answered.is_stream = stream;
         if let Some(attempt) = &mut self.running {
             attempt.status = Some(status);
             attempt.headers = headers;
@@ -89,17 +89,17 @@ impl OpenCall {
 
     /// Keeps a copy of bytes that the provider sent, within the bounds.
     pub(crate) fn captured(&mut self, bytes: &[u8]) {
-        if self.first_byte_at.is_none() {
-            self.first_byte_at = Some(self.gateway.clock.now());
+        if self.answered.first_byte_at.is_none() {
+            self.answered.first_byte_at = Some(self.gateway.clock.now());
         }
         let room =
-            self.gateway.config.limits.captured_bytes_max.saturating_sub(self.response.len());
+            self.gateway.config.limits.captured_bytes_max.saturating_sub(self.answered.bytes.len());
         let kept = bytes.len().min(room);
         if kept < bytes.len() || !self.held.grow(kept) {
-            self.response_truncated = true;
+            self.answered.is_truncated = true;
             return;
         }
-        self.response.extend_from_slice(bytes);
+        self.answered.bytes.extend_from_slice(bytes);
     }
 
     /// Notes how the running attempt ended.
@@ -161,8 +161,8 @@ impl OpenCall {
     fn exchange(&mut self, outcome: Outcome) -> Exchange {
         let mut request = Payload::whole(std::mem::take(&mut self.request));
         let mut response = Payload {
-            bytes: Bytes::from(std::mem::take(&mut self.response)),
-            truncated: self.response_truncated,
+            bytes: Bytes::from(std::mem::take(&mut self.answered.bytes)),
+            truncated: self.answered.is_truncated,
         };
         match self.call.logging {
             Logging::Full => {}
@@ -182,9 +182,9 @@ impl OpenCall {
                 call: Call::clone(&self.call),
                 attempts: std::mem::take(&mut self.attempts),
                 outcome,
-                first_byte_at: self.first_byte_at,
+                first_byte_at: self.answered.first_byte_at,
                 finished_at: self.gateway.clock.now(),
-                response_is_stream: self.response_is_stream,
+                response_is_stream: self.answered.is_stream,
                 retries: self.retries,
                 fallbacks: self.fallbacks,
             },
@@ -195,7 +195,7 @@ impl OpenCall {
 
     fn redact(&self, request: &mut Payload, response: &mut Payload) {
         request.bytes = provider::redact::request(&request.bytes);
-        response.bytes = if self.response_is_stream {
+        response.bytes = if self.answered.is_stream {
             provider::redact::stream(&response.bytes)
         } else {
             provider::redact::response(&response.bytes)

@@ -15,7 +15,7 @@ use crate::{
     auth::{Refusal, authorize},
     capture::{CaptureBody, unrecorded},
     config::Deployment,
-    forward::{Answer, Refused, forward},
+    forward::{Answer, ErrorAnswer, Refused, forward},
     gateway::Gateway,
     reply::{Reply, ReplyBody, error_reply, json_reply, name_call},
     seal::{OpenCall, interrupted},
@@ -137,7 +137,8 @@ async fn run(admitted: Admitted) -> Reply {
 async fn fail(mut open: OpenCall, refused: Refused) -> Reply {
     let Refused { failure, answer } = refused;
     let mut reply = match answer {
-        Some((status, headers, body)) => {
+        Some(answer) => {
+            let ErrorAnswer { status, headers, body } = *answer;
             let mut reply = json_reply(status, body);
             reply.headers_mut().extend(headers);
             reply

@@ -33,7 +33,7 @@ impl Upstream {
         http.set_nodelay(true);
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.set_keepalive(Some(Duration::from_secs(60)));
+        http.set_keepalive(Some(Duration::from_mins(1)));
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
@@ -86,5 +86,7 @@ pub(crate) fn failure(kind: FailureKind, status: u16, message: String) -> Failur
 /// A chain of causes: whether it ends in a body that is longer than allowed.
 pub(crate) fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<http_body_util::LengthLimitError>()
-        || error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>())
+        || error
+            .source()
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
