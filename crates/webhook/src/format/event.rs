@@ -1,0 +1,165 @@
+//! Gateway events, one JSON object a body (seed 002).
+//!
+//! The fields that the seed shows come first, as it shows them and in its order; ours follow.
+//! Receivers must pass over fields that they do not know. A number that nobody knows is null, not
+//! 0.
+
+use bytes::Bytes;
+use domain::{
+    call::{Call, Caller, Logging},
+    destination::Destination,
+    event::{Detail, Event, Piece, Report},
+    exchange::ProviderAttempt,
+    failure::Failure,
+    time::Timestamp,
+};
+
+use super::json::{Json, Null};
+
+/// Writes an event.
+pub(super) fn render(event: &Event, destination: &Destination) -> Bytes {
+    let hides_text = destination.privacy || event.call().logging != Logging::Full;
+    let mut json = Json::with_capacity(1_024);
+    json.open();
+    match &event.detail {
+        Detail::Completion(report) => completion(&mut json, event, report, hides_text),
+        Detail::Error(report) => match report.exchange.facts.outcome.failure() {
+            Some(failure) => error(&mut json, event, report, failure, hides_text),
+            // Only a failed exchange becomes an error event; told as what it is, all the same.
+            None => completion(&mut json, event, report, hides_text),
+        },
+        Detail::Streaming(piece) => streaming(&mut json, event, piece, hides_text),
+    }
+    json.close();
+    json.into_bytes().into()
+}
+
+fn completion(json: &mut Json, event: &Event, report: &Report, hides_text: bool) {
+    let facts = &report.exchange.facts;
+    json.field("event", "completion");
+    json.field("request_id", facts.call.id.to_request_id().as_str());
+    json.field("model", facts.call.model.as_str());
+    json.field("tokens_used", report.usage.and_then(|usage| usage.total_tokens));
+    json.field("latency_ms", millis_between(facts.call.arrived_at, facts.finished_at));
+    json.field("timestamp", moment(event.occurred_at).as_str());
+
+    json.field("event_id", event.id.as_str());
+    who(json, &facts.call, facts.attempts.last());
+    seen(json, report, hides_text);
+    json.field("retries", u64::from(facts.retries));
+    json.field("fallbacks", u64::from(facts.fallbacks));
+}
+
+fn error(json: &mut Json, event: &Event, report: &Report, failure: &Failure, hides_text: bool) {
+    let facts = &report.exchange.facts;
+    json.field("event", "error");
+    json.field("request_id", facts.call.id.to_request_id().as_str());
+    json.field("error_type", failure.kind.as_str());
+    json.field("error_message", failure.message.as_str());
+    json.field("retry_after", failure.retry_after_secs);
+    json.field("timestamp", moment(event.occurred_at).as_str());
+
+    json.field("event_id", event.id.as_str());
+    json.field("model", facts.call.model.as_str());
+    json.field("severity", failure.kind.severity().as_str());
+    json.field("status", u64::from(failure.status));
+    json.field("error_code", failure.code.as_deref());
+    json.field("error_param", failure.param.as_deref());
+    json.field("latency_ms", millis_between(facts.call.arrived_at, facts.finished_at));
+    who(json, &facts.call, facts.attempts.last());
+    json.field("tokens_used", report.usage.and_then(|usage| usage.total_tokens));
+    seen(json, report, hides_text);
+    json.name("attempts");
+    json.open_list();
+    for attempt in &facts.attempts {
+        json.comma();
+        json.open();
+        json.field("model", attempt.deployment.model_name.as_str());
+        json.field("provider", attempt.deployment.provider.as_str());
+        json.field("provider_model", attempt.deployment.model.as_str());
+        json.field("status", attempt.status.map(u64::from));
+        json.field("error_type", attempt.failure.as_ref().map(|failure| failure.kind.as_str()));
+        json.field("latency_ms", millis_between(attempt.started_at, attempt.finished_at));
+        json.close();
+    }
+    json.close_list();
+}
+
+fn streaming(json: &mut Json, event: &Event, piece: &Piece, hides_text: bool) {
+    json.field("event", "streaming");
+    json.field("request_id", piece.call.id.to_request_id().as_str());
+    json.field("token_index", u64::from(piece.token_index));
+    json.field("content", if hides_text { "" } else { piece.content.as_str() });
+    json.field("finish_reason", piece.finish_reason.as_deref());
+    json.field("timestamp", moment(event.occurred_at).as_str());
+
+    json.field("event_id", event.id.as_str());
+    json.field("token_index_first", u64::from(piece.token_index_first));
+    json.field("choice_index", u64::from(piece.choice_index));
+    json.field("model", piece.call.model.as_str());
+}
+
+/// Who called, and who answered.
+fn who(json: &mut Json, call: &Call, attempt: Option<&ProviderAttempt>) {
+    let deployment = attempt.map(|attempt| &attempt.deployment);
+    json.field("provider", deployment.map(|deployment| deployment.provider.as_str()));
+    json.field("provider_model", deployment.map(|deployment| deployment.model.as_str()));
+    let key_name = match &call.caller {
+        Caller::Key { name, .. } => Some(name.as_str()),
+        Caller::Master => Some("master"),
+        Caller::Anonymous | Caller::Refused => None,
+    };
+    json.field("key_name", key_name);
+    json.field("end_user", call.end_user.as_deref());
+    json.name("tags");
+    json.open_list();
+    for tag in &call.tags {
+        json.element(tag.as_str());
+    }
+    json.close_list();
+    json.field("session_id", call.session_id.as_deref());
+    json.field("trace_id", call.trace_id.as_deref());
+}
+
+/// What was seen of the answer.
+fn seen(json: &mut Json, report: &Report, hides_text: bool) {
+    let facts = &report.exchange.facts;
+    let usage = report.usage.unwrap_or_default();
+    json.field("prompt_tokens", usage.input_tokens);
+    json.field("completion_tokens", usage.output_tokens);
+    json.field("cached_tokens", usage.cache_read_tokens);
+    json.field("reasoning_tokens", usage.reasoning_tokens);
+    json.field("cost_usd", report.cost.map(|cost| cost.total));
+    json.field("finish_reason", report.finish_reason.as_deref());
+    match &report.text {
+        Some(text) if !hides_text => json.field("content", text.as_str()),
+        _ => json.field("content", Null),
+    }
+    json.field("stream", facts.call.stream);
+    let first_token_at = facts.first_byte_at.filter(|_| facts.response_is_stream);
+    json.field("first_token_ms", first_token_at.map(|at| millis_between(facts.call.arrived_at, at)));
+    if report.exchange.response.truncated {
+        json.field("truncated", true);
+    }
+}
+
+fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.as_millis())
+        .map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_milliseconds_and_a_z() {
+        assert_eq!(moment(Timestamp::from_millis(1_705_314_600_000)), "2024-01-15T10:30:00.000Z");
+        assert_eq!(moment(Timestamp::from_nanos(1_999_999)), "1970-01-01T00:00:00.001Z");
+    }
+}

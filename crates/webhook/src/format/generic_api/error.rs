@@ -1,0 +1,145 @@
+//! `error_str` and `error_information`, in the names of LiteLLM's exceptions.
+
+use domain::{
+    deployment::Dialect,
+    failure::{Failure, FailureKind},
+};
+
+use super::{Told, hidden::header, post::Post};
+use crate::format::json::{Json, Null};
+
+/// What LiteLLM says of a caller who leaves a stream.
+const LEFT: &str = "Client disconnected the request";
+
+pub(super) fn write(json: &mut Json, post: &Post<'_>) {
+    match post.told {
+        Told::Success => {
+            json.field("error_str", Null);
+            json.name("error_information");
+            json.open();
+            for name in
+                ["error_code", "error_class", "llm_provider", "traceback", "error_message"]
+            {
+                json.field(name, "");
+            }
+            json.nulls(&["error_provider_request_id", "error_rate_limit_category"]);
+            write_unknown(json);
+            json.field("normalized_error", Null);
+            json.close();
+        }
+        Told::Left => {
+            json.field("error_str", LEFT);
+            json.name("error_information");
+            json.open();
+            json.field("error_code", "499");
+            json.field("error_class", "ClientDisconnected");
+            json.field("error_message", LEFT);
+            json.close();
+        }
+        Told::Failure(failure) => write_failure(json, post, failure),
+    }
+}
+
+fn write_failure(json: &mut Json, post: &Post<'_>, failure: &Failure) {
+    let is_mock = post.attempt.is_some_and(|a| a.deployment.dialect == Dialect::Mock);
+    let class = class(failure, is_mock);
+    let message = message(failure, class);
+    json.field("error_str", message.as_str());
+    json.name("error_information");
+    json.open();
+    // LiteLLM tells the provider's own code where it has one, but only of refused requests.
+    let own_code = failure.code.as_deref().filter(|_| failure.kind == FailureKind::BadRequest);
+    let status = failure.status.to_string();
+    json.field("error_code", own_code.unwrap_or(&status));
+    json.field("error_class", class);
+    let provider = post.attempt.map_or("", |attempt| &attempt.deployment.provider);
+    json.field("llm_provider", provider);
+    json.field("traceback", "");
+    json.field("error_message", message.as_str());
+    let request_id = post
+        .attempt
+        .and_then(|attempt| header(attempt, "x-request-id").or(header(attempt, "request-id")));
+    json.field("error_provider_request_id", request_id);
+    let category = match (failure.kind, post.attempt) {
+        (FailureKind::RateLimit, Some(_)) => Some("vendor_rate_limit"),
+        (FailureKind::RateLimit, None) => Some("litellm_rate_limit"),
+        _ => None,
+    };
+    json.field("error_rate_limit_category", category);
+    write_unknown(json);
+    json.field("normalized_error", normalized(failure.kind));
+    json.close();
+}
+
+/// Keys that only a gateway with budgets can fill.
+fn write_unknown(json: &mut Json) {
+    json.nulls(&[
+        "error_rate_limit_type",
+        "error_budget_entity_type",
+        "error_budget_entity_id",
+        "error_budget_limit",
+        "error_budget_spend",
+        "error_cooldown_deployments",
+    ]);
+}
+
+/// LiteLLM's exception for a failure. Those that it has none for keep a name of their own.
+fn class(failure: &Failure, is_mock: bool) -> &'static str {
+    match failure.kind {
+        FailureKind::RateLimit => "RateLimitError",
+        // A mocked refusal is a plain one there.
+        FailureKind::ContentFilter if is_mock => "BadRequestError",
+        FailureKind::ContentFilter => "ContentPolicyViolationError",
+        FailureKind::ContextWindowExceeded => "ContextWindowExceededError",
+        FailureKind::BadRequest if failure.status == 422 => "UnprocessableEntityError",
+        FailureKind::BadRequest => "BadRequestError",
+        FailureKind::Authentication if failure.status == 403 => "PermissionDeniedError",
+        FailureKind::Authentication => "AuthenticationError",
+        FailureKind::NotFound => "NotFoundError",
+        FailureKind::Timeout => "Timeout",
+        FailureKind::ProviderError if failure.status == 503 => "ServiceUnavailableError",
+        FailureKind::ProviderError | FailureKind::Connection | FailureKind::Internal => {
+            "InternalServerError"
+        }
+        FailureKind::BadResponse | FailureKind::StreamCut | FailureKind::StreamError => "APIError",
+        FailureKind::UnknownModel => "ProxyModelNotFoundError",
+        FailureKind::InvalidRequest | FailureKind::Unauthorized | FailureKind::Overloaded => {
+            "ProxyException"
+        }
+        FailureKind::ClientDisconnected => "ClientDisconnected",
+        FailureKind::Interrupted => "Interrupted",
+    }
+}
+
+/// The message under LiteLLM's prefix, by which its documentation tells apart whose error it is.
+fn message(failure: &Failure, class: &str) -> String {
+    let is_gateways = matches!(
+        failure.kind,
+        FailureKind::UnknownModel
+            | FailureKind::InvalidRequest
+            | FailureKind::Unauthorized
+            | FailureKind::Overloaded
+            | FailureKind::Interrupted
+            | FailureKind::ClientDisconnected
+    );
+    if is_gateways || failure.message.starts_with("litellm.") {
+        failure.message.clone()
+    } else {
+        format!("litellm.{class}: {}", failure.message)
+    }
+}
+
+/// The values that LiteLLM was seen to write; anything else is unclassified there too.
+const fn normalized(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::RateLimit => "429_RATE_LIMIT_EXCEEDED",
+        FailureKind::BadRequest
+        | FailureKind::ContextWindowExceeded
+        | FailureKind::ContentFilter
+        | FailureKind::UnknownModel
+        | FailureKind::InvalidRequest => "400_INVALID_REQUEST",
+        FailureKind::Connection => "500_PROVIDER_CONNECTION_ERROR",
+        FailureKind::Timeout => "408_UPSTREAM_TIMEOUT",
+        _ => "UNCLASSIFIED",
+    }
+}
