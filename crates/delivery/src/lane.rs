@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The longest that a lane waits without looking at the clock.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// Why a lane ended. Nothing is lost: the next start reads again from the stored cursor.
 #[derive(Debug, thiserror::Error)]

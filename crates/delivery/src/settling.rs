@@ -41,6 +41,15 @@ pub(crate) struct Books {
     settled: HashSet<DeliveryId>,
 }
 
+/// Whether another attempt makes sense.
+#[derive(Clone, Copy)]
+enum Again {
+    /// It does, and the receiver asked to wait so long; zero if it asked for nothing.
+    After(Duration),
+    /// It would end the same way.
+    Useless,
+}
+
 struct Storing {
     stored: BoxFuture<'static, Result<(), LanesError>>,
     unparked: Vec<DeliveryId>,
@@ -176,14 +185,20 @@ impl Lane {
     fn settle(&mut self, running: Running, verdict: Verdict, now: Timestamp) {
         match verdict {
             Verdict::Delivered => self.delivered(running, now),
-            Verdict::Retry { after, reason } => self.failed(running, Some(after), reason, now),
-            Verdict::GiveUp { reason } => self.failed(running, None, reason, now),
+            Verdict::Retry { after, reason } => {
+                if let Some(after) = after {
+                    self.pause(after, now);
+                }
+                self.failed(running, Again::After(after.unwrap_or_default()), reason, now);
+            }
+            Verdict::GiveUp { reason } => self.failed(running, Again::Useless, reason, now),
             Verdict::Gone => {
                 let dice = fastrand::f64();
                 let retry = self.destination.retry.clone();
                 self.breaker(running.target).open(&retry, now, dice);
                 tracing::error!(destination = %self.name(), "The receiver answered 410 Gone.");
-                self.failed(running, Some(None), "the receiver answered 410".to_owned(), now);
+                let reason = "the receiver answered 410".to_owned();
+                self.failed(running, Again::After(Duration::ZERO), reason, now);
             }
         }
     }
@@ -210,19 +225,13 @@ impl Lane {
         }
     }
 
-    /// `retry` is `None` if another attempt would end the same way.
-    fn failed(
-        &mut self,
-        running: Running,
-        retry: Option<Option<Duration>>,
-        reason: String,
-        now: Timestamp,
-    ) {
-        let asked = retry.flatten();
-        if let Some(asked) = asked {
-            let asked = asked.min(self.destination.retry.retry_after_max);
-            self.pause_until = self.pause_until.max(now.plus(asked));
-        }
+    /// The receiver asked to be left alone.
+    fn pause(&mut self, asked: Duration, now: Timestamp) {
+        let asked = asked.min(self.destination.retry.retry_after_max);
+        self.pause_until = self.pause_until.max(now.plus(asked));
+    }
+
+    fn failed(&mut self, running: Running, again: Again, reason: String, now: Timestamp) {
         let policy = self.destination.retry.clone();
         if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
             let target = running.target;
@@ -243,9 +252,13 @@ impl Lane {
             return self.keep(delivery, reason, now);
         }
         self.shelf.count(&mut delivery.attempts);
-        let wait = retry.and_then(|asked| {
-            wait_before(&policy, delivery.attempts.count() + 1, fastrand::f64(), asked)
-        });
+        let wait = match again {
+            Again::After(asked) => {
+                let number = delivery.attempts.count() + 1;
+                wait_before(&policy, number, fastrand::f64(), Some(asked))
+            }
+            Again::Useless => None,
+        };
         let due_at = now.plus(wait.unwrap_or(policy.max_delay));
         self.park(delivery, due_at, reason, wait.is_none());
     }

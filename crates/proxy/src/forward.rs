@@ -216,11 +216,9 @@ async fn ask(
         let message = format!("provider `{provider}` gave no {what} within {limit:?}");
         Refused::from(failure(FailureKind::Timeout, 408, message))
     };
-    let asked = provider_request(open, request, deployment)?;
-    let upstream = open.gateway.upstream.clone();
     if open.call.stream {
         let started = async {
-            let response = send(&upstream, asked, provider).await?;
+            let response = send(open, request, deployment).await?;
             if is_stream(&response) {
                 begin_stream(open, request, deployment, response, timeout).await
             } else {
@@ -232,7 +230,7 @@ async fn ask(
             .unwrap_or_else(|_| Err(too_late("first token", first_byte)));
     }
     let answered = async {
-        let response = send(&upstream, asked, provider).await?;
+        let response = send(open, request, deployment).await?;
         whole(open, deployment, response).await
     };
     tokio::time::timeout(timeout, answered)
@@ -241,11 +239,17 @@ async fn ask(
 }
 
 async fn send(
-    upstream: &crate::upstream::Upstream,
-    request: http::Request<Full<Bytes>>,
-    provider: &str,
+    open: &OpenCall,
+    request: &Request,
+    deployment: &Deployment,
 ) -> Result<Response<Incoming>, Refused> {
-    upstream.send(request).await.map_err(|error| connection_failure(provider, &error).into())
+    let upstream = &open.gateway.upstream;
+    let mut answered = upstream.send(provider_request(open, request, deployment)?).await;
+    if answered.as_ref().is_err_and(|error| error.on_dead_connection) {
+        answered = upstream.send(provider_request(open, request, deployment)?).await;
+    }
+    let provider = &deployment.facts.provider;
+    answered.map_err(|error| connection_failure(provider, &error.cause).into())
 }
 
 fn provider_request(

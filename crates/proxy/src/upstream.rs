@@ -1,16 +1,34 @@
 //! The client that asks providers.
 
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use domain::failure::{Failure, FailureKind};
+use http::Uri;
 use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    rt::{Read, ReadBufCursor, Write},
+};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        self, Client,
+        connect::{Connected, Connection, HttpConnector, capture_connection},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
+use tower::Service;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +42,16 @@ const IDLE_MAX: usize = 256;
 /// for another's stream, and no HTTP/2 stream limit of a single connection bounds them all.
 #[derive(Clone)]
 pub(crate) struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
+}
+
+/// Why a provider gave no answer.
+#[derive(Debug)]
+pub(crate) struct SendError {
+    pub(crate) cause: legacy::Error,
+    /// The connection had served another call and was closed before any answer: nothing was wrong
+    /// with the request, and it should be sent again.
+    pub(crate) on_dead_connection: bool,
 }
 
 impl Upstream {
@@ -39,22 +66,134 @@ impl Upstream {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        // A request whose pooled connection died before any of it was sent is sent again once on a
-        // new one: that is the client's `retry_canceled_requests`, on by default.
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
-            .build(https);
+            .build(Connector(https));
         Self { client }
     }
 
     /// Sends a request and returns the answer's head; the body is still to be read.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
-        self.client.request(request).await
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let connection = capture_connection(&mut request);
+        let answered = self.client.request(request).await;
+        let served = connection.connection_metadata().as_ref().and_then(|connected| {
+            let mut extras = http::Extensions::new();
+            connected.get_extras(&mut extras);
+            extras.remove::<HasServed>()
+        });
+        match answered {
+            Ok(response) => {
+                if let Some(served) = served {
+                    served.0.store(true, Ordering::Relaxed);
+                }
+                Ok(response)
+            }
+            Err(cause) => {
+                let was_used = served.is_some_and(|served| served.0.load(Ordering::Relaxed));
+                let on_dead_connection = was_used && is_close(&cause);
+                Err(SendError { cause, on_dead_connection })
+            }
+        }
+    }
+}
+
+/// Whether a connection was closed or reset before the head of an answer.
+fn is_close(error: &legacy::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let incomplete = error.downcast_ref::<hyper::Error>();
+        let broken = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if incomplete.is_some_and(hyper::Error::is_incomplete_message)
+            || matches!(broken, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether a connection has served a call before.
+#[derive(Debug, Clone, Default)]
+struct HasServed(Arc<AtomicBool>);
+
+/// Makes connections that remember whether they have served.
+#[derive(Clone)]
+struct Connector(HttpsConnector<HttpConnector>);
+
+type HttpsStream = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            Ok(Stream { inner: connecting.await?, has_served: HasServed::default() })
+        })
+    }
+}
+
+struct Stream {
+    inner: HttpsStream,
+    has_served: HasServed,
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        self.inner.connected().extra(self.has_served.clone())
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bytes)
     }
 }
 
