@@ -52,7 +52,8 @@ pub fn answer(exchange: &Exchange) -> Answer {
     if bytes.is_empty() {
         return Answer::default();
     }
-    let created = attempt.started_at.as_secs();
+    // What the caller got was translated with the same time.
+    let created = facts.call.arrived_at.as_secs();
     match (attempt.deployment.dialect, facts.response_is_stream) {
         (Dialect::OpenAi | Dialect::Mock, false) => of_whole(bytes),
         (Dialect::OpenAi | Dialect::Mock, true) => of_stream([bytes.as_ref()]),

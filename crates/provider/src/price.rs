@@ -183,11 +183,8 @@ mod tests {
 
     #[test]
     fn cached_and_reasoning_tokens_cost_what_litellm_says_they_cost() {
-        let usage = Usage {
-            cache_read_tokens: Some(8),
-            reasoning_tokens: Some(3),
-            ..tokens(19, 10)
-        };
+        let usage =
+            Usage { cache_read_tokens: Some(8), reasoning_tokens: Some(3), ..tokens(19, 10) };
         let cost = Prices::new().cost(&deployment("openai", "gpt-4o"), &usage, NOW).unwrap();
         assert_close(cost.total, 1.375e-4);
         assert_close(cost.input, 3.75e-5);
@@ -239,11 +236,8 @@ mod tests {
             cache_read_input_token_cost: Some(0.5),
             cache_creation_input_token_cost: None,
         });
-        let usage = Usage {
-            cache_read_tokens: Some(4),
-            cache_write_tokens: Some(1),
-            ..tokens(10, 3)
-        };
+        let usage =
+            Usage { cache_read_tokens: Some(4), cache_write_tokens: Some(1), ..tokens(10, 3) };
         let cost = Prices::new().cost(&facts, &usage, NOW).unwrap();
         assert_close(cost.input, 5.0 + 4.0 * 0.5 + 1.0);
         assert_close(cost.output, 6.0);

@@ -137,7 +137,10 @@ fn seen(json: &mut Json, report: &Report, hides_text: bool) {
     }
     json.field("stream", facts.call.stream);
     let first_token_at = facts.first_byte_at.filter(|_| facts.response_is_stream);
-    json.field("first_token_ms", first_token_at.map(|at| millis_between(facts.call.arrived_at, at)));
+    json.field(
+        "first_token_ms",
+        first_token_at.map(|at| millis_between(facts.call.arrived_at, at)),
+    );
     if report.exchange.response.truncated {
         json.field("truncated", true);
     }

@@ -57,8 +57,7 @@ fn write_usage(json: &mut Json, usage: &str, post: &Post<'_>) {
         }
     }
     // LiteLLM adds the cost to the usage of streams, and of streams only.
-    if let (true, Some(cost), None) =
-        (post.is_streamed_success(), post.cost(), members.get("cost"))
+    if let (true, Some(cost), None) = (post.is_streamed_success(), post.cost(), members.get("cost"))
     {
         json.field("cost", cost.total);
     }

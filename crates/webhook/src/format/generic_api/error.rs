@@ -17,8 +17,7 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
             json.field("error_str", Null);
             json.name("error_information");
             json.open();
-            for name in
-                ["error_code", "error_class", "llm_provider", "traceback", "error_message"]
+            for name in ["error_code", "error_class", "llm_provider", "traceback", "error_message"]
             {
                 json.field(name, "");
             }

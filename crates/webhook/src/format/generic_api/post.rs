@@ -150,10 +150,13 @@ impl<'a> Post<'a> {
         json.field("litellm_call_id", call_id.as_str());
         json.field("trace_id", self.trace_id().unwrap_or(&call_id));
         json.field("session_id", "");
-        json.field("call_type", match self.compat {
-            Compat::Real => "acompletion",
-            Compat::Document => "litellm.completion",
-        });
+        json.field(
+            "call_type",
+            match self.compat {
+                Compat::Real => "acompletion",
+                Compat::Document => "litellm.completion",
+            },
+        );
         let is_plain_success = !self.is_failure() && !self.call.stream;
         json.field("cache_hit", (!is_plain_success).then_some(false));
         json.field("stream", self.is_streamed_success().then_some(true));
