@@ -88,3 +88,68 @@ impl Breaker {
 fn probe_delay(retry: &RetryPolicy, probes: u32, dice: f64) -> Duration {
     webhook::schedule::probe_delay(retry, probes, dice)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: usize = 8;
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: 5,
+            initial_delay: Duration::from_secs(1),
+            multiplier: 2.0,
+            max_delay: Duration::from_mins(1),
+            retry_after_max: Duration::from_hours(1),
+            retryable_status_codes: vec![503],
+        }
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_a_success_in_between_starts_anew() {
+        let mut breaker = Breaker::default();
+        for _ in 0..4 {
+            assert!(!breaker.failed(&policy(), at(0), 1.0));
+        }
+        breaker.succeeded(MOST);
+        for _ in 0..4 {
+            assert!(!breaker.failed(&policy(), at(0), 1.0));
+        }
+        assert!(!breaker.is_open());
+        assert!(breaker.failed(&policy(), at(0), 1.0));
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn while_open_only_a_probe_goes_out_and_not_before_its_time() {
+        let mut breaker = Breaker::default();
+        breaker.open(&policy(), at(0), 1.0);
+        let probe_at = breaker.probe_at().expect("it is open");
+        assert!(probe_at > at(0));
+        assert_eq!(breaker.room(MOST, at(0)), 0);
+        assert_eq!(breaker.room(MOST, probe_at), 1);
+        breaker.began();
+        assert_eq!(breaker.probe_at(), None);
+        breaker.failed(&policy(), probe_at, 1.0);
+        assert_eq!(breaker.room(MOST, probe_at), 0);
+        assert!(breaker.probe_at().expect("it is open") > probe_at);
+    }
+
+    #[test]
+    fn after_recovery_the_pace_doubles_until_it_is_full() {
+        let mut breaker = Breaker::default();
+        breaker.open(&policy(), at(0), 1.0);
+        assert!(breaker.succeeded(MOST));
+        let mut rooms = vec![breaker.room(MOST, at(0))];
+        while rooms.last() != Some(&MOST) {
+            assert!(!breaker.succeeded(MOST));
+            rooms.push(breaker.room(MOST, at(0)));
+        }
+        assert_eq!(rooms, [1, 2, 4, 8]);
+    }
+}

@@ -140,3 +140,58 @@ impl Attempts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(shelf: &Shelf, id: &str, failures: u32) -> Waiting {
+        let mut attempts = Attempts::default();
+        for _ in 0..failures {
+            shelf.count(&mut attempts);
+        }
+        let id = DeliveryId::new(id);
+        let reason = "500".to_owned();
+        Waiting { id, events: Vec::new(), attempts, due_at: Timestamp::from_millis(1), reason }
+    }
+
+    fn ids(buried: &[Waiting]) -> Vec<&str> {
+        buried.iter().map(|waiting| waiting.id.as_str()).collect()
+    }
+
+    #[test]
+    fn a_delivery_out_of_attempts_is_buried_once_another_passes() {
+        let mut shelf = Shelf::default();
+        shelf.park(waiting(&shelf, "poison", 5), true);
+        shelf.park(waiting(&shelf, "fine", 1), false);
+        assert_eq!(ids(&shelf.passed()), ["poison"]);
+        assert_eq!(shelf.len(), 1);
+        assert!(shelf.passed().is_empty());
+    }
+
+    #[test]
+    fn when_the_receiver_is_down_nothing_is_buried_and_its_failures_do_not_count() {
+        let mut shelf = Shelf::default();
+        shelf.park(waiting(&shelf, "first", 2), false);
+        shelf.passed();
+        let mut unlucky = shelf.take(Timestamp::from_millis(1), false).expect("it is due");
+        for _ in 0..3 {
+            shelf.count(&mut unlucky.attempts);
+        }
+        assert_eq!(unlucky.attempts.count(), 5);
+        shelf.park(unlucky, true);
+        shelf.pardon();
+        assert!(shelf.passed().is_empty());
+        let pardoned = shelf.take(Timestamp::from_millis(1), false).expect("it still waits");
+        assert_eq!(pardoned.attempts.count(), 2);
+    }
+
+    #[test]
+    fn a_delivery_is_taken_when_it_is_due_or_early_to_probe_with() {
+        let mut shelf = Shelf::default();
+        shelf.park(waiting(&shelf, "one", 1), false);
+        assert!(shelf.take(Timestamp::from_millis(0), false).is_none());
+        assert!(shelf.take(Timestamp::from_millis(0), true).is_some());
+        assert_eq!(shelf.due_at(), None);
+    }
+}

@@ -211,3 +211,133 @@ fn append(before: &mut Merged, after: Merged) {
         first.token_index,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use domain::call::{Call, Caller, Endpoint, Logging};
+
+    use super::*;
+
+    fn call() -> Arc<Call> {
+        Arc::new(Call {
+            id: CallId::new(Timestamp::from_millis(1), [7; 10]),
+            arrived_at: Timestamp::from_millis(1),
+            endpoint: Endpoint::ChatCompletions,
+            path: "/v1/chat/completions".into(),
+            model: "m".into(),
+            stream: true,
+            caller: Caller::Anonymous,
+            client_ip: None,
+            end_user: None,
+            tags: Vec::new(),
+            trace_id: None,
+            session_id: None,
+            logging: Logging::Full,
+            headers: Vec::new(),
+        })
+    }
+
+    fn feed(streams: &mut Streams, choice_index: u32, token: u32, text: &str) {
+        let piece = Piece {
+            call: call(),
+            choice_index,
+            token_index_first: token,
+            token_index: token,
+            content: text.into(),
+            finish_reason: None,
+        };
+        let event = Event {
+            id: EventId::of_piece(piece.call.id, choice_index, token, token),
+            sequence: Sequence(u64::from(token) + 1),
+            occurred_at: Timestamp::from_millis(i64::from(token)),
+            detail: Detail::Streaming(piece.clone()),
+        };
+        streams.piece(&event, &piece);
+    }
+
+    fn next(streams: &mut Streams, now: i64) -> Option<(Merged, String)> {
+        let merged = streams.next(Timestamp::from_millis(now))?;
+        let Detail::Streaming(piece) = &merged.event.detail else { return None };
+        let range = format!("{}-{} ", piece.token_index_first, piece.token_index);
+        let text = range + &piece.content;
+        Some((merged, text))
+    }
+
+    fn outcome() -> Vec<Item> {
+        let id = EventId::from_stored("evt_outcome");
+        vec![Item { id, sequence: Sequence(9), bytes: Bytes::new() }]
+    }
+
+    #[test]
+    fn what_comes_while_a_piece_is_in_flight_merges_into_the_next() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        let (_, first) = next(&mut streams, 0).expect("the first goes at once");
+        feed(&mut streams, 0, 1, "b");
+        feed(&mut streams, 0, 2, "c");
+        assert!(next(&mut streams, 0).is_none(), "one at a time");
+        streams.sent(call().id);
+        let (merged, second) = next(&mut streams, 0).expect("the rest follows");
+        assert_eq!((first.as_str(), second.as_str()), ("0-0 a", "1-2 bc"));
+        assert_eq!(merged.sequences, [Sequence(2), Sequence(3)]);
+    }
+
+    #[test]
+    fn a_piece_that_fails_rests_and_goes_again_with_what_followed() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        let (failed, _) = next(&mut streams, 0).expect("the first goes at once");
+        feed(&mut streams, 0, 1, "b");
+        streams.failed(failed, Timestamp::from_millis(50));
+        assert!(next(&mut streams, 49).is_none());
+        assert_eq!(next(&mut streams, 50).expect("it has rested").1, "0-1 ab");
+    }
+
+    #[test]
+    fn choices_do_not_mix() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        feed(&mut streams, 1, 0, "x");
+        feed(&mut streams, 0, 1, "b");
+        assert_eq!(next(&mut streams, 0).expect("choice 0").1, "0-1 ab");
+        streams.sent(call().id);
+        assert_eq!(next(&mut streams, 0).expect("choice 1").1, "0-0 x");
+    }
+
+    #[test]
+    fn the_outcome_waits_for_the_last_piece_to_be_sent_or_to_fail_once() {
+        for fails in [false, true] {
+            let mut streams = Streams::default();
+            feed(&mut streams, 0, 0, "a");
+            let (piece, _) = next(&mut streams, 0).expect("the first goes at once");
+            assert!(streams.outcome(call().id, outcome()).is_empty());
+            let released = if fails {
+                streams.failed(piece, Timestamp::from_millis(50))
+            } else {
+                streams.sent(call().id)
+            };
+            assert_eq!(released.outcome.len(), 1);
+            assert_eq!(released.sequences.len(), usize::from(fails));
+            assert!(next(&mut streams, 100).is_none());
+            assert!(streams.is_idle());
+        }
+    }
+
+    #[test]
+    fn when_the_receiver_is_down_outcomes_do_not_wait_for_pieces() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        assert!(streams.outcome(call().id, outcome()).is_empty());
+        let released = streams.give_up();
+        assert_eq!((released.outcome.len(), released.sequences), (1, vec![Sequence(1)]));
+        assert!(next(&mut streams, 100).is_none());
+    }
+
+    #[test]
+    fn a_call_without_pieces_has_nothing_to_wait_for() {
+        assert_eq!(Streams::default().outcome(call().id, outcome()).len(), 1);
+    }
+}

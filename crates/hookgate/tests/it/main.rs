@@ -1,0 +1,6 @@
+//! Journeys through the whole gateway: the real binary between a scripted provider and a scripted
+//! receiver.
+
+mod support;
+
+mod calls;
