@@ -7,10 +7,49 @@
 //! Invariant: a `Settings` needs no further checking, and nobody else reads a configuration file
 //! or the environment.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+mod from;
+mod known;
+mod located;
+mod parts;
+mod policy;
+mod report;
+mod section;
+mod standby;
+mod variable;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use domain::destination::Destination;
 use store::sqlite::Durability;
+
+use self::{
+    from::{
+        callbacks::{self, Registry},
+        gateway, models,
+        own::{self, Own},
+        webhooks::{self, Subscription},
+    },
+    located::{Node, Value},
+    policy::Policy,
+    report::Report,
+    section::{Section, Unknown},
+    standby::Draft,
+    variable::Variables,
+};
+
+pub(crate) use self::report::count;
+
+/// Every setting of ours with its default, as text for people.
+pub const DEFAULTS: &str = include_str!("../../../config/default.yaml");
+
+/// The data directory if nothing names another, within the working directory.
+pub const DATA_DIR: &str = "hookgate-data";
 
 /// Everything that the gateway was told. Every value is final.
 #[derive(Debug, Clone)]
@@ -75,9 +114,238 @@ pub struct Warning(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem(String);
 
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Reads and checks the whole configuration: final values and warnings, or every problem at once,
 /// in the order of files and lines.
 pub fn load(sources: &Sources) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
-    let _ = sources;
-    unimplemented!()
+    let report = Report::default();
+    let settings = read(sources, &report);
+    let (problems, warnings) = report.into_findings();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok((settings, warnings)),
+        _ => Err(problems),
+    }
 }
+
+/// `None` only where a problem was noted.
+fn read(sources: &Sources, report: &Report) -> Option<Settings> {
+    if sources.config.is_none() && sources.webhooks.is_none() {
+        report.problem_outside(
+            "no configuration file is named; write --config config.yaml, or try `hookgate demo`, \
+             which needs none",
+        );
+        return None;
+    }
+    let main = match &sources.config {
+        Some(path) => Some(located::read(path, 0, report)?),
+        None => None,
+    };
+    let block = main.as_ref().and_then(|main| main.get("environment_variables"));
+    let variables = Variables::new(&sources.environment, block, report);
+    let mut main = main;
+    if let Some(main) = &mut main {
+        variables.fill(main);
+    }
+    let beside = sources.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let webhooks = read_webhook_file(sources, main.as_ref(), beside, &variables, report);
+    let registry = sources.callbacks.clone().or_else(|| {
+        Some(beside.join(callbacks::REGISTRY_FILE))
+            .filter(|path| sources.config.is_some() && path.exists())
+    });
+    let registry = Registry::read(registry.as_deref(), &variables, report);
+    let sections = Sections::open(main.as_ref(), webhooks.as_ref(), report)?;
+    Some(sections.read(sources, &variables, &registry))
+}
+
+/// The file of seed 002's sections, if there is one beside the main file.
+fn read_webhook_file(
+    sources: &Sources,
+    main: Option<&Node>,
+    beside: &Path,
+    variables: &Variables,
+    report: &Report,
+) -> Option<Node> {
+    let named = main.and_then(|main| main.get("webhook_config")).filter(|n| n.value != Value::Null);
+    let path = match (&sources.webhooks, named) {
+        (Some(path), _) => path.clone(),
+        (None, Some(node)) => {
+            let field = section::Field { path: "webhook_config".to_owned(), node, report };
+            beside.join(field.text()?)
+        }
+        (None, None) => return None,
+    };
+    let mut tree = located::read(&path, 1, report)?;
+    variables.fill(&mut tree);
+    Some(tree)
+}
+
+/// The top of the main file, and of the file of webhooks.
+struct Sections<'a> {
+    main: Section<'a>,
+    webhooks: Option<Section<'a>>,
+    report: &'a Report,
+}
+
+impl<'a> Sections<'a> {
+    fn open(
+        main: Option<&'a Node>,
+        webhooks: Option<&'a Node>,
+        report: &'a Report,
+    ) -> Option<Self> {
+        let webhooks = match webhooks {
+            Some(node) => Some(Section::open("", node, report)?),
+            None => None,
+        };
+        // Without a main file, that of the webhooks stands alone.
+        match main {
+            Some(node) => Some(Self { main: Section::open("", node, report)?, webhooks, report }),
+            None => Some(Self { main: webhooks?, webhooks: None, report }),
+        }
+    }
+
+    /// A section that may stand in either file, but not in both.
+    fn either(&self, key: &'static str) -> Option<Section<'a>> {
+        let main = self.main.get(key);
+        let other = self.webhooks.as_ref().and_then(|webhooks| webhooks.get(key));
+        if let (Some(main), Some(other)) = (&main, &other) {
+            other.problem(format!("is also given at {}; keep one of the two", main.node.at));
+        }
+        other.or(main)?.section()
+    }
+
+    fn read(self, sources: &Sources, variables: &Variables, registry: &Registry) -> Settings {
+        let report = self.report;
+        let policy = self.read_policy();
+        let mut own = Own::default();
+        if let Some(section) = self.main.section("hookgate") {
+            own.read(section);
+        }
+        let litellm = self.main.section("litellm_settings");
+        let router = self.main.section("router_settings");
+        let list = self.main.get("model_list");
+        let deployments =
+            list.as_ref().map(|list| models::read(list, variables, report)).unwrap_or_default();
+        if list
+            .as_ref()
+            .is_none_or(|list| matches!(&list.node.value, Value::List(l) if l.is_empty()))
+        {
+            models::warn_empty(list.map(|list| list.node), report);
+        }
+        let routing = gateway::read_routing(litellm.as_ref(), router.as_ref(), &deployments);
+        let general = gateway::read_general(self.main.section("general_settings"), variables);
+        let turn_off = litellm.as_ref().and_then(|s| s.get("turn_off_message_logging"));
+        let turn_off_message_logging = turn_off.and_then(|field| field.flag()).unwrap_or(false);
+        let mut drafts = callbacks::Reader { policy: &policy, variables, registry, report }
+            .read(litellm.as_ref(), self.main.get("callback_settings").as_ref());
+        drafts.extend(self.read_webhooks(&policy));
+        let destinations = standby::arrange(drafts, report);
+        if destinations.is_empty() {
+            report.warning_outside("no destination is configured, so no event is sent anywhere");
+        }
+        if let Some(litellm) = litellm {
+            litellm.finish(Unknown::Warn, known::LITELLM_SETTINGS);
+        }
+        if let Some(router) = router {
+            router.finish(Unknown::Warn, known::ROUTER_SETTINGS);
+        }
+        self.finish();
+        let listen = listen(sources, &own, general.master_key.is_some(), report);
+        Settings {
+            proxy: proxy::config::Config {
+                listen,
+                master_key: general.master_key,
+                deployments,
+                routing,
+                limits: own.limits,
+                allow_client_mock_response: general.allow_client_mock_response,
+                turn_off_message_logging,
+                drain_timeout: own.drain_timeout,
+            },
+            store: StoreSettings {
+                data_dir: sources.data_dir.clone().unwrap_or(own.data_dir),
+                durability: policy.durability,
+                retention: policy.retention,
+                ballast_bytes: own.ballast_bytes,
+            },
+            destinations,
+            delivery: DeliverySettings {
+                settle_timeout: policy.settle_timeout,
+                timestamp_tolerance: policy.timestamp_tolerance,
+            },
+        }
+    }
+
+    fn read_policy(&self) -> Policy {
+        let mut policy = Policy::default();
+        if let Some(section) = self.either("retry") {
+            policy.read_retry(section);
+        }
+        if let Some(section) = self.either("delivery") {
+            policy.read_delivery(section);
+        }
+        if let Some(section) = self.either("security") {
+            policy.read_security(section);
+        }
+        policy
+    }
+
+    /// The entries of both files; a name that both have is a problem that `standby` notes.
+    fn read_webhooks(&self, policy: &Policy) -> Vec<Draft> {
+        let mut subscription = Subscription::default();
+        if let Some(section) = self.either("events") {
+            subscription.read(section);
+        }
+        [Some(&self.main), self.webhooks.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|top| top.section("webhooks"))
+            .flat_map(|section| webhooks::read(&section, &subscription, policy))
+            .collect()
+    }
+
+    fn finish(self) {
+        // Read before the rest, or not at all.
+        self.main.get("environment_variables");
+        self.main.get("webhook_config");
+        self.main.finish(Unknown::Warn, known::TOP);
+        if let Some(webhooks) = self.webhooks {
+            webhooks.finish(Unknown::Warn, &[]);
+        }
+    }
+}
+
+/// Where the gateway listens: beyond this machine only behind a master key.
+fn listen(sources: &Sources, own: &Own, has_master_key: bool, report: &Report) -> SocketAddr {
+    let mut host = own.host;
+    if let Some(text) = &sources.host {
+        match own::parse_host(text) {
+            Ok(given) => host = given,
+            Err(what) => report.problem_outside(format!("--host: {what}")),
+        }
+    }
+    if !host.is_loopback() && !has_master_key {
+        let what = format!(
+            "listening on {host} would let anybody who reaches this machine call your models; set \
+             general_settings.master_key, or listen on 127.0.0.1"
+        );
+        match own.host_at.as_ref().filter(|_| sources.host.is_none()) {
+            Some(at) => report.problem(at, "hookgate.host", what),
+            None => report.problem_outside(format!("--host: {what}")),
+        }
+    }
+    SocketAddr::new(host, sources.port.unwrap_or(own.port))
+}
+
+#[cfg(test)]
+mod tests;

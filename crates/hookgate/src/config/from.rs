@@ -1,0 +1,11 @@
+//! The systems whose configurations are understood, each turned into our own types.
+
+pub(crate) mod callbacks;
+
+pub(crate) mod gateway;
+
+pub(crate) mod models;
+
+pub(crate) mod own;
+
+pub(crate) mod webhooks;

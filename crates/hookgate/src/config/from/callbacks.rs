@@ -1,0 +1,461 @@
+//! LiteLLM's callbacks: the names in `litellm_settings`, and what stands behind each.
+//!
+//! A name is looked up in `callback_settings`, then in the registries (the user's before the
+//! built-in one), then among LiteLLM's own. Invariant: a name that resolves to nothing is never
+//! passed over in silence.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use domain::{
+    destination::{Batch, Destination, Format, LogFormat, RetryPolicy},
+    event::EventType,
+    id::DestinationName,
+};
+
+use crate::config::{
+    known,
+    located::{self, Node, Value},
+    parts::{self, Address, Headers, Own},
+    policy::Policy,
+    report::{At, Report, SourceFile, did_you_mean},
+    section::{Field, Section, Unknown, not_set},
+    standby::{Draft, FailoverFor},
+    variable::Variables,
+};
+
+use super::webhooks::check_name;
+
+/// The registry that comes with the gateway, in LiteLLM's schema.
+const BUILT_IN: &str = include_str!("../../../../../config/generic_api_compatible_callbacks.json");
+/// A user's registry, beside the main file.
+pub(crate) const REGISTRY_FILE: &str = "generic_api_compatible_callbacks.json";
+/// The longest wait of a callback with `max_retries` of its own, which LiteLLM lets grow for ever.
+const RETRY_DELAY_MAX: Duration = Duration::from_hours(1);
+
+/// Pre-configured callbacks by name.
+pub(crate) struct Registry {
+    user: Node,
+    built_in: Node,
+}
+
+impl Registry {
+    /// The built-in registry, and the user's if there is one.
+    pub(crate) fn read(user: Option<&Path>, variables: &Variables, report: &Report) -> Self {
+        let file = SourceFile { order: usize::MAX, name: format!("{REGISTRY_FILE} (built in)") };
+        let file = Arc::new(file);
+        let mut built_in =
+            located::parse(BUILT_IN, &file, report).unwrap_or_else(|| Node::nothing(&file));
+        let mut user = user
+            .and_then(|path| located::read(path, 2, report))
+            .unwrap_or_else(|| Node::nothing(&file));
+        variables.fill(&mut built_in);
+        variables.fill(&mut user);
+        Self { user, built_in }
+    }
+
+    fn find(&self, name: &str) -> Option<&Node> {
+        self.user.get(name).or_else(|| self.built_in.get(name))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.user, &self.built_in].into_iter().flat_map(names)
+    }
+}
+
+fn names(node: &Node) -> impl Iterator<Item = &str> {
+    let entries = match &node.value {
+        Value::Map(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().map(|entry| entry.key.as_str())
+}
+
+/// A name in one or more of the lists, where it stands first, and the types that the lists narrow
+/// it to.
+struct Asked<'a> {
+    name: String,
+    field: Field<'a>,
+    event_types: Vec<EventType>,
+}
+
+/// Reads LiteLLM's callbacks.
+pub(crate) struct Reader<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) variables: &'a Variables,
+    pub(crate) registry: &'a Registry,
+    pub(crate) report: &'a Report,
+}
+
+impl Reader<'_> {
+    /// Every destination that `litellm_settings` names.
+    pub(crate) fn read(
+        &self,
+        litellm: Option<&Section<'_>>,
+        callback_settings: Option<&Field<'_>>,
+    ) -> Vec<Draft> {
+        let asked = litellm.map(asked).unwrap_or_default();
+        let settings = callback_settings.map(|field| field.node);
+        let shared = self.shared_headers(litellm, !asked.is_empty());
+        let drafts =
+            asked.iter().filter_map(|asked| self.resolve(asked, settings, &shared)).collect();
+        if let Some(section) = callback_settings.and_then(|field| field.section()) {
+            self.report_unused(&section, &asked);
+        }
+        drafts
+    }
+
+    /// The headers of every `generic_api` instance, weakest first.
+    fn shared_headers(&self, litellm: Option<&Section<'_>>, are_needed: bool) -> Headers {
+        let mut headers = Headers::default();
+        if let Some(text) = self.variables.get("GENERIC_LOGGER_HEADERS").filter(|_| are_needed) {
+            headers.read_variable(text, self.report);
+        }
+        if let Some(field) = litellm.and_then(|section| section.get("generic_logger_headers")) {
+            headers.read(&field);
+        }
+        headers
+    }
+
+    fn resolve(
+        &self,
+        asked: &Asked<'_>,
+        settings: Option<&Node>,
+        shared: &Headers,
+    ) -> Option<Draft> {
+        let name = asked.name.as_str();
+        check_name(name, &asked.field.node.at, &asked.field);
+        if let Some(node) = settings.and_then(|settings| settings.get(name)) {
+            let path = format!("callback_settings.{name}");
+            let section = Section::open(&path, node, self.report)?;
+            if is_generic_api(&section, name) {
+                return self.read_entry(asked, section, shared);
+            }
+            return None;
+        }
+        if let Some(node) = self.registry.find(name) {
+            let section = Section::open(name, node, self.report)?;
+            return self.read_registered(asked, section, shared);
+        }
+        if name == "generic_api" {
+            return self.read_bare(asked, shared);
+        }
+        self.report_unknown(asked, settings);
+        None
+    }
+
+    /// Configured by `GENERIC_LOGGER_ENDPOINT` alone.
+    fn read_bare(&self, asked: &Asked<'_>, shared: &Headers) -> Option<Draft> {
+        let address = self.endpoint_variable(asked)?;
+        let nothing = Node::nothing(&asked.field.node.at.file);
+        let section = Section::open("generic_api", &nothing, self.report)?;
+        Some(self.draft(asked, section, Some(address), shared))
+    }
+
+    /// The address that `GENERIC_LOGGER_ENDPOINT` holds.
+    fn endpoint_variable(&self, asked: &Asked<'_>) -> Option<Address> {
+        const VARIABLE: &str = "GENERIC_LOGGER_ENDPOINT";
+        let name = &asked.name;
+        let Some(text) = self.variables.get(VARIABLE) else {
+            asked.field.problem(format!(
+                "`{name}` has no endpoint: set environment variable {VARIABLE}, or give it one in \
+                 callback_settings"
+            ));
+            return None;
+        };
+        match parts::check_address(text, self.policy, true) {
+            Ok((address, warning)) => {
+                if let Some(warning) = warning {
+                    asked.field.warning(format!("the URL in {VARIABLE} {warning}"));
+                }
+                Some(address)
+            }
+            Err(what) => {
+                asked.field.problem(format!("the URL in {VARIABLE} {what}"));
+                None
+            }
+        }
+    }
+
+    /// An entry of a registry. What its variables lack is told where the name is used, as the
+    /// registry's own lines need no mending.
+    fn read_registered(
+        &self,
+        asked: &Asked<'_>,
+        section: Section<'_>,
+        shared: &Headers,
+    ) -> Option<Draft> {
+        let mut missing = Vec::new();
+        for key in ["endpoint", "headers"] {
+            if let Some(field) = section.get(key) {
+                collect_missing(field.node, &mut missing);
+            }
+        }
+        if let Some(field) = section.get("environment_variables") {
+            missing.extend(field.texts().into_iter().filter(|n| self.variables.get(n).is_none()));
+        }
+        missing.sort();
+        missing.dedup();
+        if !missing.is_empty() {
+            asked.field.problem(format!(
+                "`{}` cannot be used: {}; set it where the gateway runs, or in \
+                 environment_variables",
+                asked.name,
+                not_set(&missing)
+            ));
+            return None;
+        }
+        let address = match section.get("endpoint") {
+            Some(field) => parts::address(&field, self.policy, true),
+            None => self.endpoint_variable(asked),
+        };
+        section.get("docs");
+        Some(self.draft(asked, section, address, shared))
+    }
+
+    /// An entry of `callback_settings`.
+    fn read_entry(
+        &self,
+        asked: &Asked<'_>,
+        section: Section<'_>,
+        shared: &Headers,
+    ) -> Option<Draft> {
+        if section.get("enabled").and_then(|field| field.flag()) == Some(false) {
+            return Some(named(asked, &section, None));
+        }
+        let allow_private = section.get("allow_private").and_then(|field| field.flag());
+        let address = match section.get("endpoint") {
+            Some(field) => parts::address(&field, self.policy, allow_private.unwrap_or(true)),
+            None => {
+                let what = "endpoint is missing: where should events go?";
+                self.report.problem(section.at, &section.path, what);
+                None
+            }
+        };
+        Some(self.draft(asked, section, address, shared))
+    }
+
+    /// What all three kinds have in common. Without an address the problem is noted already, and
+    /// the rest is read for its own problems.
+    fn draft(
+        &self,
+        asked: &Asked<'_>,
+        section: Section<'_>,
+        address: Option<Address>,
+        shared: &Headers,
+    ) -> Draft {
+        let own = Own::read(&section, self.policy);
+        let mut headers = shared.clone();
+        if let Some(authorization) = address.as_ref().and_then(|a| a.authorization.clone()) {
+            headers.put("Authorization", authorization);
+        }
+        if let Some(field) = section.get("headers") {
+            headers.read(&field);
+        }
+        let log_format = section.get("log_format").and_then(|f| f.choice(&parts::LOG_FORMATS));
+        let log_format = log_format.unwrap_or_default();
+        let timeout = section.get("timeout").and_then(|field| field.seconds(0.001..=600.0));
+        let destination = Destination {
+            name: DestinationName::new(&asked.name),
+            url: address.map(|address| address.url).unwrap_or_default(),
+            method: own.method,
+            headers: headers.into_vec(),
+            format: Format::GenericApi(log_format),
+            compat: own.compat,
+            event_types: read_event_types(asked, &section),
+            batch: self.read_batch(&section, log_format, &own),
+            filters: own.filters.unwrap_or_default(),
+            sample_rate: own.sample_rate,
+            retry: self.read_retry(&section),
+            timeout: timeout.unwrap_or(self.policy.timeout),
+            concurrent_deliveries: self.policy.concurrent_deliveries,
+            queue_size: self.policy.queue_size,
+            rate_limit: own.rate_limit,
+            privacy: own.privacy,
+            signing: own.signing,
+            allow_private: own.allow_private,
+            backup: None,
+        };
+        let draft = named(asked, &section, Some(destination).filter(|_| own.enabled));
+        section.get("callback_type");
+        section.finish(Unknown::Warn, &[]);
+        draft
+    }
+
+    fn read_batch(&self, section: &Section<'_>, log_format: LogFormat, own: &Own) -> Batch {
+        let bytes_max = self.policy.batch_bytes_max;
+        if log_format == LogFormat::Single {
+            parts::warn_unbatched(section, "`log_format: single`");
+            return Batch { events_max: 1, bytes_max, flush_interval: Duration::ZERO };
+        }
+        Batch {
+            events_max: own.batch_size.unwrap_or(parts::BATCH_SIZE),
+            bytes_max,
+            flush_interval: own.flush_interval.unwrap_or(parts::FLUSH_INTERVAL),
+        }
+    }
+
+    /// LiteLLM's `max_retries` counts attempts after the first, with waits of `retry_delay` × 2^n.
+    fn read_retry(&self, section: &Section<'_>) -> RetryPolicy {
+        let mut retry = self.policy.retry.clone();
+        let delay = section.get("retry_delay").and_then(|field| field.seconds(0.0..=86_400.0));
+        if let Some(delay) = delay {
+            retry.initial_delay = delay;
+            retry.max_delay = retry.max_delay.max(delay);
+        }
+        let retries: Option<u32> = section.get("max_retries").and_then(|f| f.whole(0..=1_000));
+        if let Some(retries) = retries {
+            retry.max_attempts = retries + 1;
+            retry.multiplier = 2.0;
+            retry.max_delay = retry.max_delay.max(RETRY_DELAY_MAX);
+        }
+        retry
+    }
+
+    fn report_unknown(&self, asked: &Asked<'_>, settings: Option<&Node>) {
+        let name = asked.name.as_str();
+        if known::CALLBACKS.contains(&name) {
+            asked.field.warning(format!(
+                "`{name}` is one of LiteLLM's own callbacks, which hookgate lacks; nothing is sent \
+                 to it"
+            ));
+        } else if name.contains('.') {
+            asked.field.warning(format!(
+                "`{name}` looks like a Python object; hookgate runs no Python, so it has no effect"
+            ));
+        } else {
+            let configured = settings.into_iter().flat_map(names);
+            let mut all: Vec<&str> = configured.chain(self.registry.names()).collect();
+            all.push("generic_api");
+            let near = did_you_mean(name, all.iter().chain(known::CALLBACKS).copied());
+            all.sort_unstable();
+            all.dedup();
+            asked.field.problem(format!(
+                "there is no callback `{name}`{near}; add callback_settings.{name}, or use one of {}",
+                all.join(", ")
+            ));
+        }
+    }
+
+    /// LiteLLM starts only what its lists name, and so do we; but a forgotten name is told.
+    fn report_unused(&self, section: &Section<'_>, asked: &[Asked<'_>]) {
+        for (entry, field) in section.fields() {
+            if asked.iter().any(|asked| asked.name == entry.key) {
+                continue;
+            }
+            let is_generic_api = field.node.get("callback_type").is_some_and(
+                |node| matches!(&node.value, Value::Text(text) if text.text == "generic_api"),
+            );
+            let what = if is_generic_api {
+                "is in none of litellm_settings.callbacks, success_callback and failure_callback, \
+                 so nothing is sent to it"
+            } else {
+                "LiteLLM has this setting; hookgate does not act on it"
+            };
+            self.report.warning(&entry.at, &field.path, what);
+        }
+    }
+}
+
+/// The names in the three lists, in the order of the file's lists, each once.
+fn asked<'a>(litellm: &Section<'a>) -> Vec<Asked<'a>> {
+    let outcomes = [EventType::Completion, EventType::Error];
+    let lists = [
+        ("callbacks", &outcomes[..]),
+        ("success_callback", &outcomes[..1]),
+        ("failure_callback", &outcomes[1..]),
+    ];
+    let mut all: Vec<Asked<'a>> = Vec::new();
+    for (list, event_types) in lists {
+        let Some(list) = litellm.get(list) else { continue };
+        for field in list.item_or_items() {
+            let Some(name) = field.text() else { continue };
+            match all.iter_mut().find(|earlier| earlier.name == name) {
+                Some(earlier) => earlier.event_types.extend(event_types),
+                None => all.push(Asked { name, field, event_types: event_types.to_vec() }),
+            }
+        }
+    }
+    all
+}
+
+/// What both the lists and the entry ask for.
+fn read_event_types(asked: &Asked<'_>, section: &Section<'_>) -> Vec<EventType> {
+    let outcomes = [EventType::Completion, EventType::Error];
+    let field = section.get("event_types");
+    let own = field.as_ref().map_or_else(|| outcomes.to_vec(), parts::event_types);
+    if let Some(field) = &field
+        && own.iter().any(|kind| !outcomes.contains(kind))
+    {
+        field.warning("`generic_api` has a form for llm_api_success and llm_api_failure only");
+    }
+    let both: Vec<_> = outcomes
+        .into_iter()
+        .filter(|kind| own.contains(kind) && asked.event_types.contains(kind))
+        .collect();
+    if let Some(field) = field.filter(|_| both.is_empty()) {
+        field.warning(format!(
+            "leaves nothing to send: `{}` is named in a list of other events",
+            asked.name
+        ));
+    }
+    both
+}
+
+/// Whether an entry of `callback_settings` is ours to act on; says so if not.
+fn is_generic_api(section: &Section<'_>, name: &str) -> bool {
+    match section.get("callback_type") {
+        Some(field) => match field.text().as_deref() {
+            Some("generic_api") => true,
+            Some(kind) => {
+                let near = did_you_mean(kind, ["generic_api"]);
+                let what = format!("hookgate has no callbacks of type `{kind}`{near}");
+                if near.is_empty() {
+                    field.warning(format!("{what}; nothing is sent to `{name}`"));
+                } else {
+                    field.problem(what);
+                }
+                false
+            }
+            None => false,
+        },
+        None if known::CALLBACKS.contains(&name) => {
+            section.report.warning(
+                section.at,
+                &section.path,
+                "belongs to one of LiteLLM's own callbacks, which hookgate lacks",
+            );
+            false
+        }
+        None => {
+            let what = "callback_type is missing; write `callback_type: generic_api`";
+            section.report.problem(section.at, &section.path, what);
+            false
+        }
+    }
+}
+
+fn named(asked: &Asked<'_>, section: &Section<'_>, destination: Option<Destination>) -> Draft {
+    let at: &At = if section.at.line == 0 || section.at.file.order == usize::MAX {
+        &asked.field.node.at
+    } else {
+        section.at
+    };
+    Draft {
+        name: asked.name.clone(),
+        at: at.clone(),
+        path: section.path.clone(),
+        destination,
+        failover_for: FailoverFor::Nobody,
+    }
+}
+
+fn collect_missing(node: &Node, missing: &mut Vec<String>) {
+    match &node.value {
+        Value::Text(text) => missing.extend(text.missing.iter().cloned()),
+        Value::Map(entries) => {
+            entries.iter().for_each(|entry| collect_missing(&entry.node, missing));
+        }
+        Value::List(items) => items.iter().for_each(|item| collect_missing(item, missing)),
+        _ => {}
+    }
+}

@@ -1,0 +1,412 @@
+//! LiteLLM's `model_list`: what calls may be sent to.
+//!
+//! Invariant: a deployment's id is unique, never holds a secret, and stays the same as long as its
+//! entry and those before it do.
+
+use std::fmt::Write;
+
+use domain::{
+    deployment::{CustomPrices, DeploymentFacts, Dialect},
+    secret::Secret,
+};
+use provider::vendor::{Vendor, vendor, vendors};
+use proxy::config::{Credential, Deployment};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use crate::config::{
+    known,
+    located::{self, Node},
+    report::{At, Report, did_you_mean},
+    section::{Field, Section, Unknown, not_set},
+    variable::Variables,
+};
+
+/// A cost in US dollars per token that is surely a mistake.
+const COST_MAX: f64 = 1.0;
+/// What weights are multiplied by when some of them are fractions.
+const WEIGHT_SCALE: f64 = 1_000.0;
+/// The longest time-out of a provider, in seconds.
+pub(crate) const TIMEOUT_SECS_MAX: f64 = 86_400.0;
+
+/// Reads `model_list`.
+pub(crate) fn read(list: &Field<'_>, variables: &Variables, report: &Report) -> Vec<Deployment> {
+    let mut weights = Vec::new();
+    let mut deployments: Vec<Deployment> = Vec::new();
+    for item in list.items().unwrap_or_default() {
+        let Some(section) = item.section() else { continue };
+        let Some((mut deployment, weight)) = read_model(section, variables, report) else {
+            continue;
+        };
+        make_id(&mut deployment, &deployments, &item);
+        deployments.push(deployment);
+        weights.push(weight);
+    }
+    let scale = if weights.iter().all(|weight| weight.fract() == 0.0) { 1.0 } else { WEIGHT_SCALE };
+    for (deployment, weight) in deployments.iter_mut().zip(weights) {
+        deployment.weight = (weight * scale).round() as u32;
+    }
+    deployments
+}
+
+fn read_model(
+    section: Section<'_>,
+    variables: &Variables,
+    report: &Report,
+) -> Option<(Deployment, f64)> {
+    let at = section.at;
+    let path = section.path.clone();
+    let name = section.get("model_name");
+    if name.is_none() {
+        report.problem(at, &path, "model_name is missing: what do callers call it?");
+    }
+    let name = name.and_then(|field| field.text());
+    let params = section.get("litellm_params");
+    if params.is_none() {
+        report.problem(at, &path, "litellm_params is missing: which provider and model is it?");
+    }
+    let params = params.and_then(|field| field.section());
+    // The rest of `model_info` is the user's own to fill.
+    let info = section.section("model_info");
+    section.finish(Unknown::Warn, known::MODEL);
+    Entry { name: name?, params: params?, info, variables, report }.read()
+}
+
+/// One entry of `model_list` on its way to a deployment.
+struct Entry<'a> {
+    name: String,
+    params: Section<'a>,
+    info: Option<Section<'a>>,
+    variables: &'a Variables,
+    report: &'a Report,
+}
+
+/// A provider, and the model's name there.
+struct Target {
+    prefix: String,
+    model: String,
+    base_url: String,
+    api_base: String,
+    dialect: Dialect,
+    vendor: Option<&'static Vendor>,
+}
+
+impl Entry<'_> {
+    fn read(self) -> Option<(Deployment, f64)> {
+        let mock_response = self.params.get("mock_response").map(|f| located::to_json(f.node));
+        let target = self.target(mock_response.is_some());
+        let prices = self.prices();
+        let id = self.info.as_ref().and_then(|info| info.get("id")).and_then(|f| f.text());
+        self.check_mode();
+        let seconds =
+            |key| self.params.get(key).and_then(|field| field.seconds(0.001..=TIMEOUT_SECS_MAX));
+        let (timeout, stream_timeout) = (seconds("timeout"), seconds("stream_timeout"));
+        let weight = self.params.get("weight").and_then(|f| f.number(0.0..=1_000_000.0));
+        let include_usage = self.params.get("include_usage").and_then(|field| field.flag());
+        let extra_headers = self.extra_headers();
+        // Read for its problems even where the target has one.
+        let key = self.params.get("api_key");
+        let target = target.map(|target| {
+            let credential = match mock_response {
+                Some(_) => Credential::None,
+                None => self.credential(key.as_ref(), &target),
+            };
+            (target, credential)
+        });
+        self.params.finish(Unknown::Warn, known::MODEL_PARAMS);
+        let (target, credential) = target?;
+        let facts = DeploymentFacts {
+            id: id.unwrap_or_default(),
+            model_name: self.name,
+            provider: target.prefix,
+            model: target.model,
+            api_base: target.api_base,
+            dialect: target.dialect,
+            prices,
+        };
+        let deployment = Deployment {
+            facts,
+            base_url: target.base_url,
+            credential,
+            extra_headers,
+            timeout,
+            stream_timeout,
+            weight: 1,
+            include_usage: include_usage.unwrap_or(true),
+            mock_response,
+        };
+        Some((deployment, weight.unwrap_or(1.0)))
+    }
+
+    fn target(&self, is_mock: bool) -> Option<Target> {
+        let api_base = self.params.get("api_base");
+        let base_url = self.params.get("base_url");
+        let base = api_base.or(base_url);
+        let given = self.params.get("custom_llm_provider").and_then(|field| field.text());
+        let Some(field) = self.params.get("model") else {
+            let what = "model is missing; write provider/model, such as openai/gpt-4o";
+            self.report.problem(self.params.at, &self.params.path, what);
+            return None;
+        };
+        let text = field.text()?;
+        let (prefix, model) = match given {
+            Some(provider) => {
+                let model = text.strip_prefix(&format!("{provider}/")).unwrap_or(&text).to_owned();
+                (provider, model)
+            }
+            None => split_model(&text, base.is_some() || is_mock, &field)?,
+        };
+        let Some(vendor) = vendor(&prefix) else {
+            if is_mock {
+                return Some(mocked(prefix, model));
+            }
+            field.problem(unknown_provider(&prefix, &text));
+            return None;
+        };
+        let own = match &base {
+            Some(field) => Some(base_address(field, vendor)?),
+            None => None,
+        };
+        if is_mock {
+            return Some(Target { api_base: own.unwrap_or_default(), ..mocked(prefix, model) });
+        }
+        let base_url = match own.as_deref().or(vendor.base_url) {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let what = format!("api_base is missing: `{prefix}` has no address of its own");
+                self.report.problem(self.params.at, &self.params.path, what);
+                return None;
+            }
+        };
+        Some(Target {
+            prefix,
+            model,
+            base_url,
+            api_base: own.unwrap_or_default(),
+            dialect: vendor.dialect,
+            vendor: Some(vendor),
+        })
+    }
+
+    fn credential(&self, key: Option<&Field<'_>>, target: &Target) -> Credential {
+        if let Some(field) = key {
+            let Some(text) = field.raw_text() else { return Credential::None };
+            if let Some(variable) = text.missing.first() {
+                field.warning(format!(
+                    "{}; calls to `{}` will be answered with an error that says so",
+                    not_set(&text.missing),
+                    self.name
+                ));
+                return Credential::Missing { variable: variable.clone() };
+            }
+            return match text.text.as_str() {
+                "" => Credential::None,
+                text => Credential::Key(Secret::new(text)),
+            };
+        }
+        let Some(vendor) = target.vendor else { return Credential::None };
+        let Some(variable) = vendor.key_variable else { return Credential::None };
+        let names = std::iter::once(variable).chain(vendor.key_aliases.iter().copied());
+        match names.into_iter().find_map(|name| self.variables.get(name)) {
+            Some(text) => Credential::Key(Secret::new(text)),
+            None if !target.api_base.is_empty() => Credential::None,
+            None => {
+                let what = format!(
+                    "has no api_key, and environment variable {variable} is not set; calls to \
+                     `{}` will be answered with an error that says so",
+                    self.name
+                );
+                self.report.warning(self.params.at, &self.params.path, what);
+                Credential::Missing { variable: variable.to_owned() }
+            }
+        }
+    }
+
+    /// The user's own prices; those in `litellm_params` win, as with LiteLLM.
+    fn prices(&self) -> Option<CustomPrices> {
+        let price = |key| {
+            let field = self.params.get(key);
+            let info = self.info.as_ref().and_then(|info| info.get(key));
+            field.or(info).and_then(|field| field.number(0.0..=COST_MAX))
+        };
+        let prices = CustomPrices {
+            input_cost_per_token: price("input_cost_per_token"),
+            output_cost_per_token: price("output_cost_per_token"),
+            cache_read_input_token_cost: price("cache_read_input_token_cost"),
+            cache_creation_input_token_cost: price("cache_creation_input_token_cost"),
+        };
+        (prices != CustomPrices::default()).then_some(prices)
+    }
+
+    fn check_mode(&self) {
+        let Some(field) = self.info.as_ref().and_then(|info| info.get("mode")) else { return };
+        if let Some(mode) = field.text().filter(|mode| mode != "chat") {
+            field.warning(format!("hookgate serves chat completions only, not `{mode}`"));
+        }
+    }
+
+    fn extra_headers(&self) -> Vec<(String, Secret)> {
+        let Some(section) = self.params.section("extra_headers") else { return Vec::new() };
+        let header = |(entry, field): (&located::Entry, Field<'_>)| {
+            let text = field.text()?;
+            let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+            if entry.key.is_empty() || !entry.key.chars().all(is_token) {
+                field.problem(format!("`{}` is no name of a header", entry.key.escape_debug()));
+                return None;
+            }
+            if text.chars().any(|c| c.is_control() && c != '\t') {
+                field.problem("has a control character, which no header may have");
+                return None;
+            }
+            Some((entry.key.clone(), Secret::new(&text)))
+        };
+        section.fields().filter_map(header).collect()
+    }
+}
+
+fn mocked(prefix: String, model: String) -> Target {
+    Target {
+        prefix,
+        model,
+        base_url: String::new(),
+        api_base: String::new(),
+        dialect: Dialect::Mock,
+        vendor: None,
+    }
+}
+
+/// The provider and the model's name there. A name without a prefix tells by what it begins with; at
+/// an address of the user's own it is taken for an OpenAI-compatible server's.
+fn split_model(text: &str, has_address: bool, field: &Field<'_>) -> Option<(String, String)> {
+    if let Some((prefix, model)) = text.split_once('/') {
+        if vendor(prefix).is_some() || known::PROVIDERS.contains(&prefix) {
+            return Some((prefix.to_owned(), model.to_owned()));
+        }
+        if has_address {
+            return Some(("openai".to_owned(), text.to_owned()));
+        }
+        field.problem(unknown_provider(prefix, text));
+        return None;
+    }
+    let provider = if text.starts_with("claude-") {
+        "anthropic"
+    } else if has_address || is_openai_model(text) {
+        "openai"
+    } else {
+        field.problem(format!(
+            "`{text}` does not say which provider it is at; write provider/{text}, where provider \
+             is one of {}",
+            provider_names().join(", ")
+        ));
+        return None;
+    };
+    Some((provider.to_owned(), text.to_owned()))
+}
+
+/// OpenAI's chat models: `gpt-…`, `chatgpt-…`, and `o` with a digit.
+fn is_openai_model(text: &str) -> bool {
+    let is_reasoning =
+        text.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    is_reasoning || ["gpt-", "chatgpt-", "ft:gpt-"].iter().any(|start| text.starts_with(start))
+}
+
+fn unknown_provider(prefix: &str, model: &str) -> String {
+    let names = provider_names();
+    if known::PROVIDERS.contains(&prefix) {
+        return format!(
+            "hookgate does not speak to `{prefix}` yet; known providers are {}",
+            names.join(", ")
+        );
+    }
+    let near = did_you_mean(prefix, names.iter().copied());
+    format!(
+        "`{model}` begins with no known provider{near}; known are {}; for another \
+         OpenAI-compatible server write openai/… and its api_base",
+        names.join(", ")
+    )
+}
+
+fn provider_names() -> Vec<&'static str> {
+    vendors().map(|vendor| vendor.prefix).collect()
+}
+
+/// A base URL as the user wrote it, less what the gateway appends itself.
+fn base_address(field: &Field<'_>, vendor: &Vendor) -> Option<String> {
+    let text = field.text()?;
+    let shape = "must be a whole URL such as https://api.example.com/v1";
+    let Some(url) = Url::parse(text.trim())
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    else {
+        field.problem(shape);
+        return None;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        field.problem("must not hold a user name or password; use api_key or extra_headers");
+        return None;
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        field.problem(format!("{shape}, without a query"));
+        return None;
+    }
+    Some(vendor.base_url_of(url.as_str()).into_owned())
+}
+
+/// Gives a deployment its id: the user's, or a SHA-256 of what defines it. Keys are left out of it,
+/// so entries that differ in their keys alone are told apart by their order.
+fn make_id(deployment: &mut Deployment, earlier: &[Deployment], item: &Field<'_>) {
+    let is_taken = |id: &str| earlier.iter().any(|other| other.facts.id == id);
+    if !deployment.facts.id.is_empty() {
+        if is_taken(&deployment.facts.id) {
+            item.problem(format!(
+                "model_info.id `{}` is taken by an earlier entry",
+                deployment.facts.id
+            ));
+        }
+        return;
+    }
+    for number in 0_usize.. {
+        let id = hash_facts(&deployment.facts, number);
+        if !is_taken(&id) {
+            deployment.facts.id = id;
+            return;
+        }
+    }
+}
+
+fn hash_facts(facts: &DeploymentFacts, number: usize) -> String {
+    let number = number.to_string();
+    let mut hash = Sha256::new();
+    for part in [&facts.model_name, &facts.provider, &facts.model, &facts.api_base, &number] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The public names of models, for checks of what refers to them.
+pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<&str> {
+    let mut names: Vec<_> = deployments.iter().map(|d| d.facts.model_name.as_str()).collect();
+    names.dedup();
+    names
+}
+
+/// Warns that a reference to a model leads nowhere.
+pub(crate) fn check_reference(name: &str, known: &[&str], at: &At, path: &str, report: &Report) {
+    if !known.contains(&name) {
+        let near = did_you_mean(name, known.iter().copied());
+        report.warning(at, path, format!("no model of model_list is named `{name}`{near}"));
+    }
+}
+
+/// An empty `model_list`, or none.
+pub(crate) fn warn_empty(node: Option<&Node>, report: &Report) {
+    let what = "model_list is empty, so every call is answered with an unknown model";
+    match node {
+        Some(node) => report.warning(&node.at, "", what),
+        None => report.warning_outside(what),
+    }
+}

@@ -1,0 +1,147 @@
+//! Seed 002's `retry`, `security` and `delivery`: the defaults of every destination.
+//!
+//! Invariant: the values in `Policy::default` are those in `config/default.yaml`; a test compares
+//! them.
+
+use std::time::Duration;
+
+use domain::destination::{RetryPolicy, SignatureAlgorithm};
+use store::sqlite::Durability;
+
+use super::section::{Section, Unknown};
+
+/// Milliseconds in a day: the longest of any wait.
+const DAY_MS: u64 = 86_400_000;
+
+/// What every destination does unless its own entry says otherwise, and how long records are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Policy {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) timeout: Duration,
+    pub(crate) concurrent_deliveries: usize,
+    pub(crate) queue_size: usize,
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) retention: Duration,
+    pub(crate) durability: Durability,
+    pub(crate) settle_timeout: Duration,
+    pub(crate) signature_algorithm: SignatureAlgorithm,
+    pub(crate) signature_header: String,
+    pub(crate) timestamp_tolerance: Duration,
+    pub(crate) require_https: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy {
+                max_attempts: 5,
+                initial_delay: Duration::from_secs(1),
+                multiplier: 2.0,
+                max_delay: Duration::from_mins(1),
+                retry_after_max: Duration::from_hours(1),
+                retryable_status_codes: vec![408, 429, 500, 502, 503],
+            },
+            timeout: Duration::from_secs(30),
+            concurrent_deliveries: 10,
+            queue_size: 10_000,
+            batch_bytes_max: 4 << 20,
+            retention: Duration::from_hours(168),
+            durability: Durability::Process,
+            settle_timeout: Duration::from_secs(10),
+            signature_algorithm: SignatureAlgorithm::Sha256,
+            signature_header: "X-Webhook-Signature".to_owned(),
+            timestamp_tolerance: Duration::from_mins(5),
+            require_https: false,
+        }
+    }
+}
+
+impl Policy {
+    /// Takes what `retry` says.
+    pub(crate) fn read_retry(&mut self, section: Section<'_>) {
+        let retry = &mut self.retry;
+        set(&mut retry.max_attempts, section.get("max_attempts").and_then(|f| f.whole(1..=1_000)));
+        let multiplier = section.get("backoff_multiplier").and_then(|f| f.number(1.0..=100.0));
+        set(&mut retry.multiplier, multiplier);
+        let delay = section.get("initial_delay_ms").and_then(|f| f.millis(0..=DAY_MS));
+        set(&mut retry.initial_delay, delay);
+        let max_delay = section.get("max_delay_ms");
+        set(&mut retry.max_delay, max_delay.as_ref().and_then(|f| f.millis(0..=DAY_MS)));
+        if let Some(field) = max_delay.filter(|_| retry.max_delay < retry.initial_delay) {
+            field.problem(format!(
+                "must not be below initial_delay_ms ({})",
+                retry.initial_delay.as_millis()
+            ));
+        }
+        let asked = section.get("retry_after_max_ms").and_then(|f| f.millis(0..=7 * DAY_MS));
+        set(&mut retry.retry_after_max, asked);
+        if let Some(items) = section.get("retryable_status_codes").and_then(|f| f.items()) {
+            retry.retryable_status_codes =
+                items.iter().filter_map(|item| item.whole(300..=599u16)).collect();
+        }
+        section.finish(Unknown::Warn, &[]);
+    }
+
+    /// Takes what `delivery` says.
+    pub(crate) fn read_delivery(&mut self, section: Section<'_>) {
+        set(&mut self.timeout, section.get("timeout_ms").and_then(|f| f.millis(1..=600_000)));
+        let concurrent = section.get("concurrent_deliveries").and_then(|f| f.whole(1..=1_000));
+        set(&mut self.concurrent_deliveries, concurrent.map(|n: u16| n.into()));
+        let queue = section.get("queue_size").and_then(|f| f.whole(1..=1_000_000));
+        set(&mut self.queue_size, queue.map(|n: u32| n as usize));
+        let bytes = section.get("batch_bytes_max").and_then(|f| f.whole(1_024..=64 << 20));
+        set(&mut self.batch_bytes_max, bytes.map(|n: u32| n as usize));
+        let hours = section.get("retention_hours").and_then(|f| f.number(0.01..=87_600.0));
+        set(&mut self.retention, hours.map(|hours| Duration::from_secs_f64(hours * 3_600.0)));
+        let durability = [("process", Durability::Process), ("power", Durability::Power)];
+        set(&mut self.durability, section.get("durability").and_then(|f| f.choice(&durability)));
+        let settle = section.get("settle_ms").and_then(|f| f.millis(0..=600_000));
+        set(&mut self.settle_timeout, settle);
+        section.finish(Unknown::Warn, &[]);
+    }
+
+    /// Takes what `security` says.
+    pub(crate) fn read_security(&mut self, section: Section<'_>) {
+        let algorithms =
+            [("sha256", SignatureAlgorithm::Sha256), ("sha512", SignatureAlgorithm::Sha512)];
+        let algorithm = section.get("signature_algorithm").and_then(|f| f.choice(&algorithms));
+        set(&mut self.signature_algorithm, algorithm);
+        if let Some(field) = section.get("signature_header") {
+            match field.text() {
+                Some(name) if may_carry_signature(&name) => self.signature_header = name,
+                Some(_) => field.problem(
+                    "must be a header name of letters, digits and hyphens that HTTP, Standard \
+                     Webhooks (webhook-*) and X-Webhook-Timestamp leave free",
+                ),
+                None => {}
+            }
+        }
+        let tolerance = section.get("timestamp_tolerance_ms").and_then(|f| f.millis(1..=DAY_MS));
+        set(&mut self.timestamp_tolerance, tolerance);
+        set(&mut self.require_https, section.get("require_https").and_then(|f| f.flag()));
+        section.finish(Unknown::Warn, &[]);
+    }
+}
+
+/// Puts a value in its place, if there is one.
+pub(crate) fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn may_carry_signature(name: &str) -> bool {
+    let taken = [
+        "host",
+        "content-length",
+        "content-type",
+        "connection",
+        "transfer-encoding",
+        "user-agent",
+        "x-webhook-timestamp",
+    ];
+    let lower = name.to_ascii_lowercase();
+    !taken.contains(&lower.as_str())
+        && !lower.starts_with("webhook-")
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
