@@ -1,16 +1,56 @@
-//! The embedded engine: both traits on SQLite files in one directory.
+//! The embedded engine: both traits on `SQLite` files in one directory.
+//!
+//! `journal/` holds the journal, a pair of files for each period (see `catalog`); `state.db` the
+//! lanes' state; `lock` keeps a second process out; `ballast` sets room aside. Each database has
+//! one writing thread, whose jobs make groups by themselves.
+//!
+//! Invariant: whatever instant the process ends at, the next one finds all that was acknowledged.
+
+mod ballast;
+mod catalog;
+mod codec;
+mod files;
+mod journal;
+mod keeper;
+mod lanes;
+mod live;
+mod migrate;
+mod open_calls;
+mod period_reader;
+mod queue;
+mod reader;
+mod recover;
+mod shared;
+mod tail;
+mod writer;
 
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use domain::time::Clock;
+use domain::time::{Clock, SystemClock};
 
 use crate::{
     journal::{BoxError, Journal},
     lanes::Lanes,
+    sqlite::{
+        ballast::Ballast,
+        catalog::Catalog,
+        files::engine,
+        journal::SqliteJournal,
+        keeper::{Keeper, Task},
+        lanes::{LanesThread, Setup, SqliteLanes},
+        queue::Queue,
+        reader::Reader,
+        recover::Recovered,
+        shared::Shared,
+        writer::{Scratch, Writer},
+    },
 };
 
 /// Where the store keeps its files, and its bounds. Every value is final.
@@ -60,37 +100,147 @@ pub enum Durability {
     Power,
 }
 
-/// Both engines, and the threads under them.
+/// Both engines, and the threads under them. Dropping it is closing it.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    shared: Arc<Shared>,
+    tasks: Arc<Queue<Task>>,
+    lanes: SqliteLanes,
+    /// In the order in which they end.
+    writer: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+    reader: Option<JoinHandle<()>>,
+    lanes_thread: Option<LanesThread>,
+    /// Held until everything else is gone.
+    _lock: File,
+}
 
 impl Store {
-    /// Opens or makes the store.
+    /// Opens or makes the store. On a full disk it opens and refuses calls, see `Journal::health`.
     pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let _ = (config, clock);
-        unimplemented!()
+        files::make_dir(&config.data_dir)?;
+        let lock = files::lock(&config.data_dir)?;
+        let journal_dir = config.data_dir.join("journal");
+        files::make_dir(&journal_dir)?;
+        let ballast = Ballast::new(&config.data_dir, config.ballast_bytes);
+
+        let state_path = config.data_dir.join("state.db");
+        let (state, furthest) = lanes::open(&state_path, config.durability)?;
+        let catalog = Catalog::read(&journal_dir).map_err(engine(&journal_dir))?;
+        let Recovered { live, head, open } =
+            recover::recover(&catalog, furthest, clock.now(), config.durability)?;
+        let interrupted = open.in_order().into_values().map(|call| (call.id, call)).collect();
+        let shared = Arc::new(Shared::new(catalog, head, config, interrupted));
+        if let Err(error) = ballast.restore() {
+            tracing::error!(%error, "There is no room for the ballast.");
+            shared.meet_full_disk(&ballast);
+        }
+        let setup = Setup {
+            attempts_max: shared.config.attempts_max,
+            retention: Some(shared.config.retention),
+            clock: Arc::clone(&clock),
+            on_full: on_full(&shared, &ballast),
+        };
+        let (lanes, lanes_thread) = lanes::start(state, setup).map_err(engine(&state_path))?;
+        let mut store = Self {
+            shared: Arc::clone(&shared),
+            tasks: Arc::new(Queue::new()),
+            lanes,
+            writer: None,
+            keeper: None,
+            reader: None,
+            lanes_thread: Some(lanes_thread),
+            _lock: lock,
+        };
+        let writer = Writer {
+            shared,
+            keeper: Arc::clone(&store.tasks),
+            clock: Arc::clone(&clock),
+            live,
+            head,
+            open,
+            ballast,
+            trouble: None,
+            scratch: Scratch::default(),
+        };
+        store.start(writer, clock).map_err(engine(&state_path))?;
+        Ok(store)
+    }
+
+    /// Starts the journal's threads. If one does not start, dropping `self` ends the others.
+    fn start(&mut self, writer: Writer, clock: Arc<dyn Clock>) -> io::Result<()> {
+        let named = |name: &str| thread::Builder::new().name(name.to_owned());
+        let reader = Reader::new(Arc::clone(&self.shared));
+        let lanes = self.lanes.another();
+        let keeper = Keeper {
+            shared: Arc::clone(&self.shared),
+            tasks: Arc::clone(&self.tasks),
+            clock,
+            cursors: Box::new(move || lanes.cursors_blocking().unwrap_or_default()),
+        };
+        self.reader = Some(named("store-reader").spawn(move || reader.run())?);
+        self.keeper = Some(named("store-keeper").spawn(move || keeper.run())?);
+        self.writer = Some(named("store-writer").spawn(move || writer.run())?);
+        Ok(())
     }
 
     /// The journal.
     pub fn journal(&self) -> Arc<dyn Journal> {
-        unimplemented!()
+        Arc::new(SqliteJournal(Arc::clone(&self.shared)))
     }
 
     /// The lanes' state.
     pub fn lanes(&self) -> Arc<dyn Lanes> {
-        unimplemented!()
+        Arc::new(self.lanes.another())
     }
 
     /// Commits what is queued, stops the threads and releases the directory. Blocks until done.
+    /// What is asked of the journal and of the lanes afterwards finds them closed.
     pub fn close(self) {
-        unimplemented!()
+        drop(self);
     }
 }
 
-/// Opens only the lanes' state, beside a gateway that may be running in the same directory.
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.appends.close();
+        join(self.writer.take(), "writer");
+        // The writer left its files to the keeper, and the keeper asks the lanes' thread.
+        self.tasks.close();
+        join(self.keeper.take(), "keeper");
+        self.shared.reads.close();
+        join(self.reader.take(), "reader");
+        drop(self.lanes_thread.take());
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>, name: &str) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("The store's {name} panicked.");
+    }
+}
+
+fn on_full(shared: &Arc<Shared>, ballast: &Ballast) -> Box<dyn Fn() + Send> {
+    let (shared, ballast) = (Arc::clone(shared), ballast.clone());
+    Box::new(move || shared.meet_full_disk(&ballast))
+}
+
+/// Opens only the lanes' state, beside a gateway that may be running in the same directory. The
+/// machine's clock says when what is revived is due.
 pub fn open_lanes_only(data_dir: &Path) -> Result<Arc<dyn Lanes>, OpenError> {
-    let _ = data_dir;
-    unimplemented!()
+    let path = data_dir.join("state.db");
+    if !path.exists() {
+        return Err(OpenError::Missing { path: data_dir.to_owned() });
+    }
+    let (db, _) = lanes::open(&path, Durability::Process)?;
+    let setup = Setup {
+        attempts_max: u64::MAX,
+        retention: None,
+        clock: Arc::new(SystemClock),
+        on_full: Box::new(|| {}),
+    };
+    let (lanes, thread) = lanes::start(db, setup).map_err(engine(&path))?;
+    Ok(Arc::new(lanes.owning(thread)))
 }
 
 /// Why the store could not be opened. Nothing was changed.

@@ -1,0 +1,177 @@
+//! The rows of `state.db`.
+
+use domain::{
+    delivery::{DeadLetter, EventRef, Parked},
+    id::{DeliveryId, DestinationName},
+    record::Sequence,
+    time::Timestamp,
+};
+use rusqlite::{
+    Connection, OptionalExtension, Result, Row, named_params,
+    types::{FromSqlError, Type},
+};
+
+use crate::lanes::Settlement;
+
+/// Stores a settlement. A delivery that is parked and unparked in one ends unparked; one that is
+/// buried does not wait.
+pub(super) fn settle(
+    db: &Connection,
+    lane: &DestinationName,
+    settlement: &Settlement,
+) -> Result<()> {
+    let lane = lane.as_str();
+    for parked in &settlement.parked {
+        db.prepare_cached(include_str!("../sql/park.sql"))?.execute(named_params! {
+            ":lane": lane,
+            ":id": parked.id.as_str(),
+            ":events": events_json(&parked.events),
+            ":attempts": parked.attempts,
+            ":due_at": parked.due_at.as_nanos(),
+            ":reason": parked.reason,
+        })?;
+    }
+    let buried = settlement.buried.iter().map(|letter| &letter.id);
+    for id in settlement.unparked.iter().chain(buried) {
+        db.prepare_cached(include_str!("../sql/unpark.sql"))?
+            .execute(named_params! {":lane": lane, ":id": id.as_str()})?;
+    }
+    for letter in &settlement.buried {
+        db.prepare_cached(include_str!("../sql/bury.sql"))?.execute(named_params! {
+            ":lane": letter.destination.as_str(),
+            ":id": letter.id.as_str(),
+            ":events": events_json(&letter.events),
+            ":attempts": letter.attempts,
+            ":buried_at": letter.buried_at.as_nanos(),
+            ":reason": letter.reason,
+        })?;
+    }
+    for attempt in &settlement.attempts {
+        db.prepare_cached(include_str!("../sql/note_attempt.sql"))?.execute(named_params! {
+            ":lane": lane,
+            ":delivery": attempt.delivery.as_str(),
+            ":attempt": attempt.number,
+            ":started_at": attempt.started_at.as_nanos(),
+            ":duration_ms": attempt.duration_ms,
+            ":status": attempt.status,
+            ":result": attempt.result,
+            ":event_count": attempt.event_count,
+        })?;
+    }
+    if let Some(cursor) = settlement.cursor {
+        db.prepare_cached(include_str!("../sql/move_cursor.sql"))?
+            .execute(named_params! {":lane": lane, ":sequence": cursor.0.cast_signed()})?;
+    }
+    Ok(())
+}
+
+pub(super) fn cursor(db: &Connection, lane: &DestinationName) -> Result<Option<Sequence>> {
+    db.prepare_cached(include_str!("../sql/cursor.sql"))?
+        .query_row(named_params! {":lane": lane.as_str()}, |row| sequence(row, "sequence"))
+        .optional()
+}
+
+pub(super) fn cursors(db: &Connection) -> Result<Vec<(DestinationName, Sequence)>> {
+    db.prepare_cached("SELECT lane, sequence FROM cursors")?
+        .query_map([], |row| Ok((lane(row)?, sequence(row, "sequence")?)))?
+        .collect()
+}
+
+pub(super) fn parked(db: &Connection, lane: &DestinationName) -> Result<Vec<Parked>> {
+    db.prepare_cached(include_str!("../sql/parked.sql"))?
+        .query_map(named_params! {":lane": lane.as_str()}, |row| {
+            Ok(Parked {
+                id: id(row)?,
+                events: events(row)?,
+                attempts: row.get("attempts")?,
+                due_at: Timestamp::from_nanos(row.get("due_at")?),
+                reason: row.get("reason")?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn dead_letters(
+    db: &Connection,
+    of: Option<&DestinationName>,
+    limit: usize,
+) -> Result<Vec<DeadLetter>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let of = of.map(DestinationName::as_str);
+    db.prepare_cached(include_str!("../sql/dead_letters.sql"))?
+        .query_map(named_params! {":lane": of, ":limit": limit}, |row| {
+            Ok(DeadLetter {
+                destination: lane(row)?,
+                id: id(row)?,
+                events: events(row)?,
+                attempts: row.get("attempts")?,
+                buried_at: Timestamp::from_nanos(row.get("buried_at")?),
+                reason: row.get("reason")?,
+            })
+        })?
+        .collect()
+}
+
+/// Makes dead letters due at `now` and returns how many.
+pub(super) fn revive(
+    db: &Connection,
+    lane: Option<&DestinationName>,
+    ids: Option<&[DeliveryId]>,
+    now: Timestamp,
+) -> Result<usize> {
+    let lane = lane.map(DestinationName::as_str);
+    let each = |id: Option<&str>| {
+        db.prepare_cached(include_str!("../sql/revive.sql"))?
+            .execute(named_params! {":lane": lane, ":id": id, ":due_at": now.as_nanos()})?;
+        db.prepare_cached(include_str!("../sql/exhume.sql"))?
+            .execute(named_params! {":lane": lane, ":id": id})
+    };
+    match ids {
+        None => each(None),
+        Some(ids) => ids.iter().map(|id| each(Some(id.as_str()))).sum(),
+    }
+}
+
+pub(super) fn thin_attempts(db: &Connection, attempts_max: u64) -> Result<()> {
+    let attempts_max = i64::try_from(attempts_max).unwrap_or(i64::MAX);
+    db.prepare_cached(include_str!("../sql/thin_attempts.sql"))?
+        .execute(named_params! {":attempts_max": attempts_max})?;
+    Ok(())
+}
+
+pub(super) fn age_attempts(db: &Connection, horizon: Timestamp) -> Result<()> {
+    db.execute(
+        include_str!("../sql/age_attempts.sql"),
+        named_params! {":horizon": horizon.as_nanos()},
+    )?;
+    Ok(())
+}
+
+/// A number that changes when another connection changed the database.
+pub(super) fn data_version(db: &Connection) -> Result<i64> {
+    db.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
+fn sequence(row: &Row<'_>, column: &str) -> Result<Sequence> {
+    Ok(Sequence(row.get::<_, i64>(column)?.cast_unsigned()))
+}
+
+fn lane(row: &Row<'_>) -> Result<DestinationName> {
+    Ok(DestinationName::new(row.get_ref("lane")?.as_str()?))
+}
+
+fn id(row: &Row<'_>) -> Result<DeliveryId> {
+    Ok(DeliveryId::new(row.get_ref("id")?.as_str()?))
+}
+
+fn events(row: &Row<'_>) -> Result<Vec<EventRef>> {
+    let json = row.get_ref("events")?.as_str()?;
+    serde_json::from_str(json).map_err(|error| {
+        let cause = FromSqlError::Other(error.into());
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
+    })
+}
+
+fn events_json(events: &[EventRef]) -> String {
+    serde_json::to_string(events).expect("numbers and texts, written into memory")
+}

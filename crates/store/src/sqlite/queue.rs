@@ -1,0 +1,106 @@
+//! The way into a thread: many push, one takes all that is there.
+//!
+//! Taking everything at once is what makes groups: what comes while one group is worked on is the
+//! next group, without a timer.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A queue of jobs with a weight each. It refuses nothing by itself but what comes after closing.
+#[derive(Debug)]
+pub(super) struct Queue<J> {
+    state: Mutex<State<J>>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    jobs: Vec<J>,
+    weight: usize,
+    waiting: bool,
+    closed: bool,
+}
+
+impl<J> Queue<J> {
+    pub(super) const fn new() -> Self {
+        let state = State { jobs: Vec::new(), weight: 0, waiting: false, closed: false };
+        Self { state: Mutex::new(state), filled: Condvar::new() }
+    }
+
+    /// Adds a job, or gives it back if the queue is closed.
+    pub(super) fn push(&self, job: J, weight: usize) -> Result<(), J> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(job);
+        }
+        state.jobs.push(job);
+        state.weight += weight;
+        // A futex call costs more than the rest of this function.
+        if std::mem::take(&mut state.waiting) {
+            drop(state);
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The weight of what waits.
+    pub(super) fn weight(&self) -> usize {
+        self.lock().weight
+    }
+
+    /// Moves all jobs into `jobs`, which must be empty. Waits for one, but not longer than
+    /// `patience`. Returns false once the queue is closed and empty.
+    pub(super) fn take(&self, jobs: &mut Vec<J>, patience: Duration) -> bool {
+        debug_assert!(jobs.is_empty());
+        let mut state = self.lock();
+        if state.jobs.is_empty() && !state.closed {
+            state.waiting = true;
+            let waited = self.filled.wait_timeout_while(state, patience, |state| {
+                state.jobs.is_empty() && !state.closed
+            });
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.waiting = false;
+        }
+        std::mem::swap(&mut state.jobs, jobs);
+        state.weight = 0;
+        !(jobs.is_empty() && state.closed)
+    }
+
+    /// Moves what is there into `jobs`, without waiting.
+    pub(super) fn drain_into(&self, jobs: &mut Vec<J>) {
+        let mut state = self.lock();
+        jobs.append(&mut state.jobs);
+        state.weight = 0;
+    }
+
+    /// Refuses what comes from now on, and wakes the taker.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+
+    /// Closes the queue and drops what is in it when the taker ends, even by a panic: nobody waits
+    /// for an answer that cannot come.
+    pub(super) const fn close_on_drop(&self) -> CloseOnDrop<'_, J> {
+        CloseOnDrop(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        // Every critical section leaves the state whole, so a panic elsewhere does not matter.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The taker's hold on a queue.
+#[derive(Debug)]
+pub(super) struct CloseOnDrop<'a, J>(&'a Queue<J>);
+
+impl<J> Drop for CloseOnDrop<'_, J> {
+    fn drop(&mut self) {
+        self.0.close();
+        let mut jobs = Vec::new();
+        self.0.drain_into(&mut jobs);
+    }
+}

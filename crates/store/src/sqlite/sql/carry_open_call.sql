@@ -1,0 +1,2 @@
+-- Takes an open call over from the file before.
+INSERT INTO open_calls (sequence, frame) VALUES (:sequence, :frame);
