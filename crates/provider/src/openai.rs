@@ -12,8 +12,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::{event::Delta, failure::Failure};
 
-pub(crate) use self::deltas::Deltas;
 pub use self::passthrough::Passthrough;
+pub(crate) use self::{
+    deltas::Deltas,
+    passthrough::{cut_short, garbage},
+};
 use crate::{
     scan::{Scan, key_text, scan},
     splice::{Edit, splice},
@@ -66,7 +69,7 @@ pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Bytes
 }
 
 /// Whether a top-level field is addressed to the gateway and unknown to providers.
-fn is_for_gateway(key: &str) -> bool {
+pub(crate) fn is_for_gateway(key: &str) -> bool {
     const OURS: [&str; 12] = [
         "api_key",
         "fallbacks",
