@@ -44,7 +44,7 @@ pub(crate) fn tables(plan: &Plan, all: &[Measured]) -> String {
     );
     calls(&mut out, "Plain calls (736 B answers)", all, Shape::Plain);
     calls(&mut out, "Streams (33 events, 9.4 KB, all there at once)", all, Shape::Stream);
-    calls(&mut out, "Paced streams (first event at once, four more each 4 ms)", all, Shape::Paced);
+    calls(&mut out, "Paced streams (first event at once, four more each 2 ms)", all, Shape::Paced);
     calls(&mut out, "51 KB prompts", all, Shape::Long);
     deliveries(&mut out, all);
     footprint(&mut out, all);

@@ -18,7 +18,7 @@ const EVENT_BYTES: usize = 288;
 /// Bytes of a long prompt.
 const LONG_PROMPT_BYTES: usize = 51_000;
 /// How long a paced stream waits between the writes of four events.
-const PACE: Duration = Duration::from_millis(4);
+const PACE: Duration = Duration::from_millis(2);
 /// In a request: asks for the paced stream. The gateway passes unknown fields on.
 const PACED: &str = "bench_paced";
 
@@ -149,7 +149,7 @@ fn events() -> Vec<String> {
             |delta| json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": end}),
         );
         let mut event = json!({
-            "id": "chatcmpl-0123456789abcdefghijklmnopq",
+            "id": "chatcmpl-0123456789",
             "object": "chat.completion.chunk",
             "created": 1_763_700_000,
             "model": "gpt-4o-mini-2024-07-18",
