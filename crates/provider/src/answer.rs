@@ -62,7 +62,9 @@ pub fn answer(exchange: &Exchange) -> Answer {
         }
         (Dialect::Anthropic, true) => {
             let translated = translated(bytes, created);
-            of_stream(translated.iter().map(AsRef::as_ref))
+            let answer = of_stream(translated.iter().map(AsRef::as_ref));
+            let usage = answer.usage.or_else(|| begun_usage(bytes));
+            Answer { usage, ..answer }
         }
     }
 }
@@ -76,6 +78,26 @@ fn translated(bytes: &Bytes, created: i64) -> Vec<Bytes> {
         translator.finish(&mut out).ok();
     }
     out
+}
+
+/// What a stream without an end says of its tokens: Anthropic counts the prompt at the beginning.
+/// Its count of the answer is a mere start there.
+fn begun_usage(bytes: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Begin<'a> {
+        #[serde(borrow)]
+        message: BegunMessage<'a>,
+    }
+    #[derive(Deserialize)]
+    struct BegunMessage<'a> {
+        #[serde(borrow)]
+        usage: &'a RawValue,
+    }
+    let begin =
+        crate::sse::events(bytes).find(|event| event.name.as_deref() == Some("message_start"))?;
+    let begin: Begin<'_> = serde_json::from_slice(&begin.data).ok()?;
+    let usage = usage::read(begin.message.usage.get())?;
+    Some(Usage { output_tokens: None, total_tokens: None, ..usage })
 }
 
 fn of_stream<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Answer {

@@ -43,7 +43,7 @@ impl Prices {
     }
 
     /// What the tokens cost at that time, in the provider's ordinary tier; `None` if the model has
-    /// no known price, or no tokens were reported.
+    /// no known price, or prompt and answer were not both reported: half a cost would be wrong.
     pub fn cost(&self, facts: &DeploymentFacts, usage: &Usage, at: Timestamp) -> Option<Cost> {
         self.cost_in(None, facts, usage, at)
     }
@@ -56,10 +56,8 @@ impl Prices {
         usage: &Usage,
         at: Timestamp,
     ) -> Option<Cost> {
-        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
-            return None;
-        }
-        let rates = self.rates(facts, tier, usage.input_tokens.unwrap_or_default(), at)?;
+        let (input_tokens, _) = usage.input_tokens.zip(usage.output_tokens)?;
+        let rates = self.rates(facts, tier, input_tokens, at)?;
         Some(rates.cost(usage))
     }
 
@@ -223,8 +221,10 @@ mod tests {
 
     #[test]
     fn tokens_that_nobody_reported_have_no_cost() {
-        let facts = deployment("openai", "gpt-4o");
-        assert_eq!(Prices::new().cost(&facts, &Usage::default(), NOW), None);
+        let (prices, facts) = (Prices::new(), deployment("openai", "gpt-4o"));
+        let half = Usage { output_tokens: None, total_tokens: None, ..tokens(10, 20) };
+        assert_eq!(prices.cost(&facts, &Usage::default(), NOW), None);
+        assert_eq!(prices.cost(&facts, &half, NOW), None);
     }
 
     #[test]

@@ -2,17 +2,18 @@
 //!
 //! Every value must be the same, but for the differences listed here with their reasons.
 
-use std::{path::Path, sync::Arc, time::Duration};
+#[path = "support/destinations.rs"]
+mod destinations;
+
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use domain::{
     call::{Call, Caller, Endpoint, Logging},
     deployment::{DeploymentFacts, Dialect},
-    destination::{Batch, Compat, Destination, Format, LogFormat, Method, RetryPolicy},
-    event::EventType,
+    destination::{Format, LogFormat},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
     failure::{Failure, FailureKind},
-    id::DestinationName,
     record::{Entry, Record, Sequence},
     time::Timestamp,
 };
@@ -50,7 +51,10 @@ fn payloads_say_what_litellms_say() {
         let entry = entry_of(&capture, case.failure.clone());
         let events = derive(&entry, &prices);
         let [event] = events.as_slice() else { panic!("{}: one outcome, one event", case.name) };
-        let items = webhook::format::items(event, &destination());
+        let items = webhook::format::items(
+            event,
+            &destinations::of(Format::GenericApi(LogFormat::JsonArray)),
+        );
         let [item] = items.as_slice() else { panic!("{}: one outcome, one post", case.name) };
         let ours: Value = serde_json::from_slice(&item.bytes).unwrap();
 
@@ -79,7 +83,10 @@ fn each_listed_difference_is_one() {
         let capture = capture(case.name);
         let entry = entry_of(&capture, case.failure.clone());
         let events = derive(&entry, &prices);
-        let items = webhook::format::items(&events[0], &destination());
+        let items = webhook::format::items(
+            &events[0],
+            &destinations::of(Format::GenericApi(LogFormat::JsonArray)),
+        );
         let ours: Value = serde_json::from_slice(&items[0].bytes).unwrap();
         let mut found = Vec::new();
         differences("", &capture["post"], &ours, &mut found);
@@ -403,36 +410,5 @@ fn ordered_keys(json: &[u8]) -> Vec<String> {
     match keys.0.iter().find(|(name, _)| name == "post") {
         Some((_, post)) => ordered_keys(post.get().as_bytes()),
         None => keys.0.into_iter().map(|(name, _)| name).collect(),
-    }
-}
-
-fn destination() -> Destination {
-    Destination {
-        name: DestinationName::new("receiver"),
-        url: "https://receiver.example/".into(),
-        method: Method::Post,
-        headers: Vec::new(),
-        format: Format::GenericApi(LogFormat::JsonArray),
-        compat: Compat::Real,
-        event_types: vec![EventType::Completion, EventType::Error],
-        filters: Vec::new(),
-        sample_rate: 1.0,
-        batch: Batch { events_max: 100, bytes_max: 1 << 20, flush_interval: Duration::ZERO },
-        retry: RetryPolicy {
-            max_attempts: 1,
-            initial_delay: Duration::ZERO,
-            multiplier: 1.0,
-            max_delay: Duration::ZERO,
-            retry_after_max: Duration::ZERO,
-            retryable_status_codes: Vec::new(),
-        },
-        timeout: Duration::from_secs(30),
-        concurrent_deliveries: 1,
-        queue_size: 1,
-        rate_limit: None,
-        privacy: false,
-        signing: None,
-        allow_private: false,
-        backup: None,
     }
 }

@@ -99,7 +99,8 @@ pub(super) trait Value {
 #[derive(Clone, Copy)]
 pub(super) struct Null;
 
-/// One JSON value as it was written elsewhere. Line breaks go: one payload is one line.
+/// One JSON value as it was written elsewhere. A text of several lines loses the white space
+/// between its tokens: one payload is one line.
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a>(pub(super) &'a str);
 
@@ -116,8 +117,18 @@ impl Value for Raw<'_> {
             out.extend_from_slice(bytes);
             return;
         }
-        // Inside a string they would be escaped, so each of them is white space between tokens.
-        out.extend(bytes.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        let (mut in_string, mut is_escaped) = (false, false);
+        for &byte in bytes {
+            if in_string {
+                in_string = is_escaped || byte != b'"';
+                is_escaped = !is_escaped && byte == b'\\';
+            } else if byte.is_ascii_whitespace() {
+                continue;
+            } else {
+                in_string = byte == b'"';
+            }
+            out.push(byte);
+        }
     }
 }
 
@@ -244,8 +255,8 @@ mod tests {
     #[test]
     fn raw_text_becomes_one_line_and_keeps_its_strings() {
         let mut out = Vec::new();
-        Raw("{\r\n  \"a\": \"x\\ny\"\n}").write(&mut out);
-        assert_eq!(out, br#"{  "a": "x\ny"}"#);
+        Raw("{\r\n  \"a\": \"x \\n\\\" \\\\\",\n \"b\" : [ 1, 2 ]\n}").write(&mut out);
+        assert_eq!(out, br#"{"a":"x \n\" \\","b":[1,2]}"#);
     }
 
     #[test]

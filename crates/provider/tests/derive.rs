@@ -1,0 +1,92 @@
+//! Exchanges to events, folder by folder: add a folder to `golden/derive`, not code.
+
+#[path = "support/cases.rs"]
+mod cases;
+
+use std::path::Path;
+
+use domain::{
+    event::{Detail, Event, Report},
+    record::Record,
+};
+use provider::{derive::derive, price::Prices};
+use serde_json::{Value, json};
+
+fn golden() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/derive"))
+}
+
+#[test]
+fn exchanges_become_the_events_of_their_folders() {
+    let prices = Prices::new();
+    for case in cases::cases(golden()) {
+        let events: Vec<Value> = derive(&case.entry, &prices).iter().map(shown).collect();
+        insta::with_settings!({
+            snapshot_path => golden().join(&case.name),
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_json_snapshot!("events", events);
+        });
+    }
+}
+
+#[test]
+fn deriving_again_gives_the_same_events() {
+    let (prices, others) = (Prices::new(), Prices::new());
+    for case in cases::cases(golden()) {
+        let events = derive(&case.entry, &prices);
+        assert_eq!(events, derive(&case.entry, &prices), "{}", case.name);
+        assert_eq!(events, derive(&case.entry, &others), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_whole_answer_is_kept_byte_for_byte() {
+    let cases = cases::cases(golden());
+    let case = cases.iter().find(|case| case.name == "unicode").unwrap();
+    let Record::Sealed(exchange) = &case.entry.record else { panic!("an outcome") };
+    let events = derive(&case.entry, &Prices::new());
+    let Detail::Completion(report) = &events[0].detail else { panic!("a completion") };
+    let kept = report.response.as_deref().unwrap();
+    assert_eq!(kept, std::str::from_utf8(&exchange.response.bytes).unwrap().trim());
+}
+
+/// An event as a snapshot shows it.
+fn shown(event: &Event) -> Value {
+    let mut value = json!({
+        "id": event.id,
+        "kind": event.kind().as_str(),
+        "sequence": event.sequence,
+        "occurred_at": event.occurred_at.to_string(),
+    });
+    let detail = match &event.detail {
+        Detail::Completion(report) | Detail::Error(report) => report_shown(report),
+        Detail::Streaming(piece) => json!({
+            "choice_index": piece.choice_index,
+            "token_index_first": piece.token_index_first,
+            "token_index": piece.token_index,
+            "content": piece.content,
+            "finish_reason": piece.finish_reason,
+        }),
+    };
+    let (Value::Object(value), Value::Object(detail)) = (&mut value, detail) else {
+        unreachable!("both are objects")
+    };
+    value.extend(detail);
+    Value::Object(value.clone())
+}
+
+fn report_shown(report: &Report) -> Value {
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    json!({
+        "response": report.response.as_deref().map(parsed),
+        "response_id": report.response_id,
+        "text": report.text,
+        "finish_reason": report.finish_reason,
+        "usage": report.usage,
+        "usage_json": report.usage_json.as_deref().map(parsed),
+        "cost": report.cost,
+        "prices": report.prices,
+    })
+}

@@ -1,0 +1,191 @@
+//! Events to bytes, case by case: the cases are the folders of `provider/tests/golden/derive`.
+//!
+//! A snapshot shows each item under its id, members in the order of the wire, two levels deep.
+
+#[path = "../../provider/tests/support/cases.rs"]
+mod cases;
+#[path = "support/destinations.rs"]
+mod destinations;
+
+use std::{fmt::Write as _, path::Path};
+
+use domain::{
+    destination::{Compat, Destination, Format, LogFormat},
+    event::EventType,
+};
+use provider::{derive::derive, price::Prices};
+use webhook::format::{Item, content_type, events_per_body_max, items, join};
+
+const GENERIC_API: Format = Format::GenericApi(LogFormat::JsonArray);
+
+fn all_cases() -> Vec<cases::Case> {
+    cases::cases(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../provider/tests/golden/derive")))
+}
+
+fn rendered(case: &cases::Case, prices: &Prices, destination: &Destination) -> Vec<Item> {
+    derive(&case.entry, prices).iter().flat_map(|event| items(event, destination)).collect()
+}
+
+/// Compares what the destination gets of the named cases, or of all, with `golden/<folder>`.
+fn check(folder: &str, destination: &Destination, names: Option<&[&str]>) {
+    let prices = Prices::new();
+    let mut seen = 0;
+    for case in all_cases() {
+        if names.is_some_and(|names| !names.contains(&case.name.as_str())) {
+            continue;
+        }
+        seen += 1;
+        let items = rendered(&case, &prices, destination);
+        let mut shown = String::new();
+        for item in &items {
+            let text = std::str::from_utf8(&item.bytes).unwrap();
+            let _: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert!(!text.contains(['\n', '\r']), "{}: an item is one line", case.name);
+            writeln!(shown, "{}", item.id).unwrap();
+            writeln!(shown, "{}", two_levels(text)).unwrap();
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+        insta::with_settings!({
+            snapshot_path => path,
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!(case.name.as_str(), shown);
+        });
+    }
+    assert!(seen > 0 && names.is_none_or(|names| names.len() == seen), "{folder}: a case is gone");
+}
+
+/// The text with a line for each member of the object and of its members.
+fn two_levels(json: &str) -> String {
+    let (mut out, mut depth, mut in_string, mut is_escaped) = (String::new(), 0, false, false);
+    let mut chars = json.chars().peekable();
+    while let Some(c) = chars.next() {
+        if in_string {
+            in_string = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+            out.push(c);
+            continue;
+        }
+        let is_end = matches!(c, '}' | ']');
+        if is_end && depth <= 2 && !out.ends_with(['{', '[']) {
+            write!(out, "\n{}", "  ".repeat(depth - 1)).unwrap();
+        }
+        out.push(c);
+        in_string = c == '"';
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ':' if depth <= 2 => out.push(' '),
+            _ => {}
+        }
+        let begins_line = matches!(c, '{' | '[' | ',') && depth <= 2;
+        if begins_line && !matches!(chars.peek(), Some('}' | ']')) {
+            write!(out, "\n{}", "  ".repeat(depth)).unwrap();
+        }
+    }
+    out
+}
+
+#[test]
+fn gateway_events_are_written_as_their_snapshots_say() {
+    check("event", &destinations::of(Format::Event), None);
+}
+
+#[test]
+fn gateway_events_without_texts_are_written_as_their_snapshots_say() {
+    let destination = Destination { privacy: true, ..destinations::of(Format::Event) };
+    check("event_private", &destination, Some(&["client_disconnect_stream", "pieces", "success"]));
+}
+
+#[test]
+fn litellms_payloads_are_written_as_their_snapshots_say() {
+    check("generic_api", &destinations::of(GENERIC_API), None);
+}
+
+#[test]
+fn litellms_documented_payloads_are_written_as_their_snapshots_say() {
+    let destination = Destination { compat: Compat::Document, ..destinations::of(GENERIC_API) };
+    check("generic_api_document", &destination, Some(&["rate_limit", "stream", "success"]));
+}
+
+#[test]
+fn litellms_payloads_without_texts_are_written_as_their_snapshots_say() {
+    let destination = Destination { privacy: true, ..destinations::of(GENERIC_API) };
+    let names = ["client_disconnect_stream", "stream_tools", "several_choices", "unicode"];
+    check("generic_api_private", &destination, Some(&names));
+}
+
+#[test]
+fn without_texts_no_word_of_the_caller_or_the_model_is_told() {
+    let prices = Prices::new();
+    for format in [GENERIC_API, Format::Event] {
+        let destination = Destination { privacy: true, ..destinations::of(format) };
+        for case in all_cases() {
+            for item in rendered(&case, &prices, &destination) {
+                let text = std::str::from_utf8(&item.bytes).unwrap();
+                for word in ["Hello", "there!", "Kiel", "Once", "Grüße", "a1a2", "hard", "Bon"] {
+                    assert!(!text.contains(word), "{}: {word} in {text}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_items_own_type_decides_whether_it_is_wanted() {
+    let prices = Prices::new();
+    let cases = all_cases();
+    let ids = |name: &str, format, kind| -> Vec<String> {
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let destination = Destination { event_types: vec![kind], ..destinations::of(format) };
+        let items = rendered(case, &prices, &destination);
+        items.iter().map(|item| item.id.as_str()[36..].to_owned()).collect()
+    };
+    use EventType::{Completion, Error, Streaming};
+    assert_eq!(ids("fallback", GENERIC_API, Completion), ["_completion"]);
+    assert_eq!(ids("fallback", GENERIC_API, Error), ["_error_1"]);
+    assert_eq!(ids("fallback", Format::Event, Error), [""; 0]);
+    assert_eq!(ids("client_disconnect_stream", GENERIC_API, Completion), ["_error"]);
+    assert_eq!(ids("client_disconnect_stream", GENERIC_API, Error), [""; 0]);
+    assert_eq!(ids("client_disconnect_stream", Format::Event, Error), ["_error"]);
+    assert_eq!(ids("client_disconnect_plain", GENERIC_API, Error), ["_error"]);
+    assert_eq!(ids("retries_then_success", GENERIC_API, Error), ["_error_1"]);
+    assert_eq!(ids("retries_and_fallback_all_failed", GENERIC_API, Error), ["_error_1", "_error"]);
+    assert_eq!(ids("pieces", GENERIC_API, Streaming), [""; 0]);
+    assert_eq!(ids("pieces", Format::Event, Streaming).len(), 2);
+    assert_eq!(ids("no_log", GENERIC_API, Completion), [""; 0]);
+    assert_eq!(ids("pieces_no_log", Format::Event, Streaming), [""; 0]);
+}
+
+#[test]
+fn bodies_join_items_as_their_log_format_says() {
+    let prices = Prices::new();
+    let cases = all_cases();
+    let case = cases.iter().find(|case| case.name == "fallback").unwrap();
+    let destination = |log_format| destinations::of(Format::GenericApi(log_format));
+    let items = rendered(case, &prices, &destination(LogFormat::JsonArray));
+    let [failure, success] = items.as_slice() else { panic!("two posts") };
+
+    let array = join(&destination(LogFormat::JsonArray), &items);
+    let parsed: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
+    assert_eq!(parsed.len(), 2);
+    let one = join(&destination(LogFormat::JsonArray), &items[..1]);
+    assert_eq!(one.len(), failure.bytes.len() + 2);
+
+    let lines = join(&destination(LogFormat::Ndjson), &items);
+    let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
+    assert_eq!(lines, [&failure.bytes[..], &success.bytes[..]]);
+
+    let single = join(&destination(LogFormat::Single), &items[1..]);
+    assert_eq!(single, success.bytes);
+}
+
+#[test]
+fn formats_of_one_event_a_body_say_so() {
+    let most = |log_format| events_per_body_max(&Format::GenericApi(log_format));
+    assert_eq!(most(LogFormat::Single), 1);
+    assert_eq!(events_per_body_max(&Format::Event), 1);
+    assert!(most(LogFormat::JsonArray) > 1 && most(LogFormat::Ndjson) > 1);
+    assert_eq!(content_type(&Format::GenericApi(LogFormat::Ndjson)), "application/json");
+}
