@@ -1,21 +1,310 @@
-//! Takes message texts out before the journal sees them.
+//! Takes texts out of requests and answers before the journal sees them.
+//!
+//! LiteLLM's mark stands where a text was (its 1.109.1 writes `redacted-by-litellm`). Of a request
+//! everything else stays: model, parameters, metadata, names of tools. Of an answer only what is
+//! known to hold no text stays: ids, model, roles, reasons, usage, names of tools; so what a
+//! provider invents tomorrow is left out, too.
+//!
+//! Invariant: what cannot be read is left out, never kept.
+
+mod answer;
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
-/// A request's body without its texts.
+use self::answer::Answer;
+use crate::{
+    json::{self, Member},
+    scan::key_text,
+    sse::{self, DONE},
+};
+
+/// What stands where a text was.
+pub const MARK: &str = "redacted-by-litellm";
+
+const MARK_JSON: &[u8] = br#""redacted-by-litellm""#;
+const MESSAGES: &[u8] = br#"[{"role":"user","content":"redacted-by-litellm"}]"#;
+
+/// A request's body without its texts; empty if it is not a JSON object.
+///
+/// `messages` become one message as LiteLLM writes it; `prompt`, `input`, `system` and the like
+/// become the mark; in `tools` and in an answer's format all texts but types and names do.
 pub fn request(body: &[u8]) -> Bytes {
-    let _ = body;
-    unimplemented!()
+    if !json::is_object(body) {
+        return Bytes::new();
+    }
+    let mut out = Vec::with_capacity(256);
+    rewrite_members(body, json::skip_space(body, 0), &mut out, &mut |key, value, out| match key {
+        "messages" => out.extend_from_slice(MESSAGES),
+        "prompt" | "input" | "suffix" | "system" | "instructions" | "prediction" | "documents"
+        | "contents" | "mock_response" => out.extend_from_slice(MARK_JSON),
+        "tools" | "functions" | "response_format" | "mock_tool_calls" | "output_config" => {
+            mark_texts(body, value, out);
+        }
+        _ => out.extend_from_slice(&body[value]),
+    });
+    out.into()
 }
 
-/// An answer's body without its texts.
+/// An answer's body without its texts, in `OpenAI`'s or Anthropic's dialect; empty if it is not a
+/// JSON object.
 pub fn response(body: &[u8]) -> Bytes {
-    let _ = body;
-    unimplemented!()
+    Answer::default().redact(body).unwrap_or_default().into()
 }
 
-/// A recorded stream without its texts.
+/// A recorded stream without its texts, in either dialect.
+///
+/// Joined, what is left of a choice's text is the mark once, and of a tool's arguments `{}`.
+/// Comments, events that are not JSON and a last event that was cut are left out.
 pub fn stream(body: &[u8]) -> Bytes {
-    let _ = body;
-    unimplemented!()
+    let mut answer = Answer::default();
+    let mut out = Vec::with_capacity(body.len());
+    for event in sse::events(body) {
+        let data = event.data.trim_ascii();
+        let data = if data == DONE { Some(DONE.to_vec()) } else { answer.redact(data) };
+        let Some(mut data) = data else {
+            continue;
+        };
+        // Outside of strings, where JSON has none, a line's end is only space.
+        data.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        if let Some(name) = event.name {
+            out.extend_from_slice(b"event: ");
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'\n');
+        }
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&data);
+        out.extend_from_slice(b"\n\n");
+    }
+    out.into()
+}
+
+/// Copies the object at `start`, each member's value as `each` writes it. The bytes around the
+/// values stay. They were checked to be JSON; were they not, the copy would end early.
+fn rewrite_members(
+    bytes: &[u8],
+    start: usize,
+    out: &mut Vec<u8>,
+    each: &mut dyn FnMut(&str, Range<usize>, &mut Vec<u8>),
+) {
+    let mut copied = start;
+    let mut walk = json::members(bytes, start);
+    for member in walk.by_ref().map_while(Result::ok) {
+        let key = key_text(bytes, &member);
+        let Member { value, .. } = member.clone();
+        out.extend_from_slice(&bytes[copied..value.start]);
+        copied = value.end;
+        each(&key, value, out);
+    }
+    out.extend_from_slice(&bytes[copied..walk.end().unwrap_or(copied)]);
+}
+
+/// Copies the array at `start`, each element as `each` writes it.
+fn rewrite_elements(
+    bytes: &[u8],
+    start: usize,
+    out: &mut Vec<u8>,
+    each: &mut dyn FnMut(Range<usize>, &mut Vec<u8>),
+) {
+    let mut copied = start;
+    let mut walk = json::elements(bytes, start);
+    for value in walk.by_ref().map_while(Result::ok) {
+        out.extend_from_slice(&bytes[copied..value.start]);
+        copied = value.end;
+        each(value, out);
+    }
+    out.extend_from_slice(&bytes[copied..walk.end().unwrap_or(copied)]);
+}
+
+/// Copies a value with the mark in place of all its texts, but for those that are a `type` or a
+/// `name`.
+fn mark_texts(bytes: &[u8], value: Range<usize>, out: &mut Vec<u8>) {
+    match bytes[value.start] {
+        b'{' => rewrite_members(bytes, value.start, out, &mut |key, value, out| {
+            if matches!(key, "type" | "name") && bytes[value.start] == b'"' {
+                out.extend_from_slice(&bytes[value]);
+            } else {
+                mark_texts(bytes, value, out);
+            }
+        }),
+        b'[' => rewrite_elements(bytes, value.start, out, &mut |value, out| {
+            mark_texts(bytes, value, out);
+        }),
+        b'"' => out.extend_from_slice(MARK_JSON),
+        _ => out.extend_from_slice(&bytes[value]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(bytes: &Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_request_keeps_all_but_its_texts() {
+        let body = r#"{ "model": "gpt-4o", "messages": [{"role":"user","content":"SECRET"}],
+  "temperature": 0.20, "metadata": {"team": "a"}, "syst\u0065m": "SECRET", "input": ["SECRET"],
+  "tools": [{"type":"function","function":{"name":"f","description":"SECRET","parameters":
+    {"type":"object","properties":{"city":{"type":"string","enum":["SECRET", 1]}}}}}] }"#;
+        insta::assert_snapshot!(text(&request(body.as_bytes())), @r#"
+        { "model": "gpt-4o", "messages": [{"role":"user","content":"redacted-by-litellm"}],
+          "temperature": 0.20, "metadata": {"team": "a"}, "syst\u0065m": "redacted-by-litellm", "input": "redacted-by-litellm",
+          "tools": [{"type":"function","function":{"name":"f","description":"redacted-by-litellm","parameters":
+            {"type":"object","properties":{"city":{"type":"string","enum":["redacted-by-litellm", 1]}}}}}] }
+        "#);
+    }
+
+    #[test]
+    fn an_openai_answer_keeps_ids_usage_and_reasons() {
+        let body = r#"{"id":"c1","object":"chat.completion","created":1,"model":"m","citations":["SECRET"],
+"choices":[{"index":0,"message":{"role":"assistant","content":"SECRET","refusal":null,
+"reasoning_content":"SECRET","annotations":[{"t":"SECRET"}],"tool_calls":[{"id":"t1","type":"function",
+"function":{"name":"f","arguments":"{\"a\":\"SECRET\"}"}}]},"logprobs":{"content":["SECRET"]},
+"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":1}}"#;
+        insta::assert_snapshot!(text(&response(body.as_bytes())), @r#"
+        {"id":"c1","object":"chat.completion","created":1,"model":"m","citations":null,
+        "choices":[{"index":0,"message":{"role":"assistant","content":"redacted-by-litellm","refusal":null,
+        "reasoning_content":"redacted-by-litellm","annotations":null,"tool_calls":[{"id":"t1","type":"function",
+        "function":{"name":"f","arguments":"{}"}}]},"logprobs":null,
+        "finish_reason":"tool_calls"}],"usage":{"prompt_tokens":1}}
+        "#);
+    }
+
+    #[test]
+    fn an_anthropic_answer_keeps_ids_usage_and_reasons() {
+        let body = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[
+{"type":"thinking","thinking":"SECRET","signature":"SECRET"},{"type":"text","text":"SECRET"},
+{"type":"text","text":"SECRET"},{"type":"tool_use","id":"t","name":"f","input":{"a":"SECRET"}},
+{"type":"web_search_tool_result","tool_use_id":"t","content":["SECRET"]}],
+"stop_reason":"stop_sequence","stop_sequence":"SECRET","usage":{"input_tokens":1}}"#;
+        insta::assert_snapshot!(text(&response(body.as_bytes())), @r#"
+        {"id":"msg_1","type":"message","role":"assistant","model":"c","content":[
+        {"type":"thinking","thinking":"redacted-by-litellm","signature":null},{"type":"text","text":"redacted-by-litellm"},
+        {"type":"text","text":""},{"type":"tool_use","id":"t","name":"f","input":{}},
+        {"type":"web_search_tool_result","tool_use_id":"t","content":""}],
+        "stop_reason":"stop_sequence","stop_sequence":null,"usage":{"input_tokens":1}}
+        "#);
+    }
+
+    #[test]
+    fn an_openai_stream_says_the_mark_once_a_choice() {
+        let body = r#": comment SECRET
+
+data: {"id":"c","choices":[{"delta":{"role":"assistant","content":""},"index":0}]}
+
+data: {"id":"c","choices":[{"delta":{"content":"SEC"},"index":0},{"delta":{"content":"SEC"},"index":1}]}
+
+data: {"id":"c","choices":[{"index":0,"delta":{"content":"RET"}}]}
+
+data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t","function":{"name":"f","arguments":""}}]}}]}
+
+data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"SEC"}}]}}]}
+
+data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"RET\"}"}}]}}]}
+
+data: not json SECRET
+
+data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+data: {"id":"c","choices":[],"usage":{"total_tokens":3}}
+
+data: [DONE]
+
+data: {"id":"c","choices":[{"index":0,"delta":{"content":"SECRET"#;
+        insta::assert_snapshot!(text(&stream(body.as_bytes())));
+    }
+
+    #[test]
+    fn an_anthropic_stream_says_the_mark_once_a_block() {
+        let body = r#"event: message_start
+data: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"c","content":[],"usage":{"input_tokens":3}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"SEC"}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"RET"}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"SECRET\""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":":1}"}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":"SECRET"},"usage":{"output_tokens":9}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+        insta::assert_snapshot!(text(&stream(body.as_bytes())));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        for bytes in [&b"<html>SECRET"[..], b"[\"SECRET\"]", b"{\"id\":1", b"\"SECRET\"", b""] {
+            assert!(request(bytes).is_empty());
+            assert!(response(bytes).is_empty());
+            assert!(stream(bytes).is_empty());
+        }
+    }
+
+    /// Answers and chunks with the word `SECRET` as a text at any place where one can stand.
+    fn answer() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::json!("a SECRET text")),
+            Just(serde_json::json!(null)),
+            any::<i32>().prop_map(serde_json::Value::from),
+        ];
+        let key = prop::sample::select(vec![
+            "choices",
+            "message",
+            "delta",
+            "content",
+            "text",
+            "tool_calls",
+            "function",
+            "arguments",
+            "content_block",
+            "input",
+            "thinking",
+            "x_new",
+            "logprobs",
+            "partial_json",
+            "audio",
+        ]);
+        leaf.prop_recursive(6, 48, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(serde_json::Value::from),
+                prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn law_no_text_of_an_answer_survives(answer in answer()) {
+            let body = answer.to_string();
+            let redacted = text(&response(body.as_bytes()));
+            prop_assert!(!redacted.contains("SECRET"), "{redacted}");
+            prop_assert!(redacted.is_empty() != answer.is_object());
+            prop_assert!(redacted.is_empty() || json::is_object(redacted.as_bytes()));
+            let streamed = text(&stream(format!("data: {body}\n\n").as_bytes()));
+            prop_assert!(!streamed.contains("SECRET"), "{streamed}");
+        }
+    }
 }
