@@ -1,0 +1,43 @@
+"""Two receivers as their developers would write them: one by the Standard Webhooks library, one by
+the few lines of HMAC that an AI gateway's documentation asks for (header X-Webhook-Signature).
+
+Neither knows anything of the gateway but its secret.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+TOLERANCE_S = 300
+
+
+def key_of(secret):
+    """The bytes that sign: base64 behind the prefix, else the text itself."""
+    if secret.startswith("whsec_"):
+        return base64.b64decode(secret.removeprefix("whsec_"))
+    return secret.encode()
+
+
+def read_by_library(secret, headers, body):
+    """The event, or None if the library refuses it."""
+    verifier = Webhook(key_of(secret))
+    try:
+        return verifier.verify(body, dict(headers))
+    except WebhookVerificationError:
+        return None
+
+
+def read_by_hmac(secret, headers, body):
+    """The event, or None if the signature is wrong or old."""
+    timestamp = headers.get("x-webhook-timestamp", "")
+    if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > TOLERANCE_S:
+        return None
+    signed = timestamp.encode() + b"." + body
+    expected = "sha256=" + hmac.new(key_of(secret), signed, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, headers.get("x-webhook-signature", "")):
+        return None
+    return json.loads(body)
