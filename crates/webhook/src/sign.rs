@@ -293,6 +293,15 @@ mod tests {
         assert_eq!(at_age(0, "1614265331"), Err(VerifyError::Mismatch));
         assert_eq!(at_age(0, "now"), Err(VerifyError::Timestamp));
         assert_eq!(at_age(0, "9223372036854775807"), Err(VerifyError::Stale));
+        let signature = standard_signature(&signing, "evt_1", SECS, BODY);
+        let at_age = |age| {
+            let now = at(SECS + age);
+            let secs = "1614265330";
+            verify_standard(&signing, "evt_1", secs, &signature, BODY, now, TOLERANCE_MS)
+        };
+        let outcomes = [-301, -300, 300, 301].map(at_age);
+        let stale = Err(VerifyError::Stale);
+        assert_eq!(outcomes, [stale, Ok(()), Ok(()), stale]);
     }
 
     #[test]
