@@ -7,6 +7,7 @@
 //! Invariant: a `Settings` needs no further checking, and nobody else reads a configuration file
 //! or the environment.
 
+mod describe;
 mod from;
 mod known;
 mod located;
@@ -43,7 +44,7 @@ use self::{
     variable::Variables,
 };
 
-pub(crate) use self::report::count;
+pub(crate) use self::{describe::describe, report::count};
 
 /// Every setting of ours with its default, as text for people.
 pub const DEFAULTS: &str = include_str!("../../../config/default.yaml");
@@ -87,6 +88,9 @@ pub struct DeliverySettings {
     pub timestamp_tolerance: Duration,
 }
 
+/// The variables of an environment, by name.
+pub type Environment = HashMap<String, String>;
+
 /// Where the configuration comes from.
 #[derive(Clone, Default)]
 pub struct Sources {
@@ -103,7 +107,7 @@ pub struct Sources {
     /// The data directory (`--data-dir`); wins over the file.
     pub data_dir: Option<PathBuf>,
     /// The environment's variables. Only `main` reads the real ones.
-    pub environment: HashMap<String, String>,
+    pub environment: Environment,
 }
 
 /// Something in a configuration that the gateway can live with.
@@ -129,12 +133,18 @@ impl fmt::Display for Problem {
 /// Reads and checks the whole configuration: final values and warnings, or every problem at once,
 /// in the order of files and lines.
 pub fn load(sources: &Sources) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+    let (settings, warnings) = load_with_warnings(sources);
+    settings.map(|settings| (settings, warnings))
+}
+
+/// As `load`, with the warnings in either case.
+pub fn load_with_warnings(sources: &Sources) -> (Result<Settings, Vec<Problem>>, Vec<Warning>) {
     let report = Report::default();
     let settings = read(sources, &report);
     let (problems, warnings) = report.into_findings();
     match settings {
-        Some(settings) if problems.is_empty() => Ok((settings, warnings)),
-        _ => Err(problems),
+        Some(settings) if problems.is_empty() => (Ok(settings), warnings),
+        _ => (Err(problems), warnings),
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum Value {
 /// Text, and what `variable` did to it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Text {
-    pub(crate) text: String,
+    pub(crate) content: String,
     /// Whether a variable's value is in it.
     pub(crate) is_substituted: bool,
     /// The variables that it names and that are not set.
@@ -96,7 +96,8 @@ pub(crate) fn read(path: &Path, order: usize, report: &Report) -> Option<Node> {
         Ok(text) => parse(&text, &file, report),
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..valid].iter().filter(|b| **b == b'\n').count();
+            let line =
+                1 + String::from_utf8_lossy(&error.as_bytes()[..valid]).matches('\n').count();
             let at = At { line: line as u32, column: 1, ..whole };
             report.problem(&at, "", "is not UTF-8 text; save it as UTF-8");
             None
@@ -113,8 +114,13 @@ pub(crate) fn parse(text: &str, file: &Arc<SourceFile>, report: &Report) -> Opti
     }
     match parse_with(text, file, DuplicateKeyPolicy::Error) {
         Ok(node) => Some(node),
-        Err(serde_saphyr::Error::DuplicateMappingKey { .. }) => {
-            parse_with_duplicates(text, file, report)
+        Err(error @ serde_saphyr::Error::DuplicateMappingKey { .. }) => {
+            // Under this policy both values of a key come through, with their places.
+            let node = parse_with(text, file, DuplicateKeyPolicy::LastWins).ok()?;
+            if !report_duplicates(&node, "", report) {
+                report_syntax(&error, file, report);
+            }
+            Some(node)
         }
         Err(error) => {
             report_syntax(&error, file, report);
@@ -123,46 +129,30 @@ pub(crate) fn parse(text: &str, file: &Arc<SourceFile>, report: &Report) -> Opti
     }
 }
 
-/// Reads with each key's first value and with its last: where they differ, the key is there twice.
-fn parse_with_duplicates(text: &str, file: &Arc<SourceFile>, report: &Report) -> Option<Node> {
-    let trees = parse_with(text, file, DuplicateKeyPolicy::FirstWins)
-        .and_then(|first| Ok((first, parse_with(text, file, DuplicateKeyPolicy::LastWins)?)));
-    match trees {
-        Ok((first, last)) => {
-            report_duplicates(&first, &last, "", report);
-            Some(first)
-        }
-        Err(error) => {
-            report_syntax(&error, file, report);
-            None
-        }
-    }
-}
-
-fn report_duplicates(first: &Node, last: &Node, path: &str, report: &Report) {
-    match (&first.value, &last.value) {
-        (Value::Map(first), Value::Map(last)) => {
-            for entry in first {
-                let Some(other) = last.iter().find(|other| other.key == entry.key) else {
-                    continue;
-                };
+/// Reports every key that its map has twice; whether there is any.
+fn report_duplicates(node: &Node, path: &str, report: &Report) -> bool {
+    let mut found = false;
+    match &node.value {
+        Value::Map(entries) => {
+            for (index, entry) in entries.iter().enumerate() {
                 let path = super::section::join(path, &entry.key);
-                if entry.at == other.at {
-                    report_duplicates(&entry.node, &other.node, &path, report);
-                } else {
-                    let line = entry.at.line;
+                if let Some(first) = entries[..index].iter().find(|first| first.key == entry.key) {
+                    let line = first.at.line;
                     let what = format!("is given twice, first in line {line}; keep one of the two");
-                    report.problem(&other.at, &path, what);
+                    report.problem(&entry.at, &path, what);
+                    found = true;
                 }
+                found |= report_duplicates(&entry.node, &path, report);
             }
         }
-        (Value::List(first), Value::List(last)) => {
-            for (index, (first, last)) in first.iter().zip(last).enumerate() {
-                report_duplicates(first, last, &format!("{path}[{index}]"), report);
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                found |= report_duplicates(item, &format!("{path}[{index}]"), report);
             }
         }
         _ => {}
     }
+    found
 }
 
 fn report_syntax(error: &serde_saphyr::Error, file: &Arc<SourceFile>, report: &Report) {
@@ -329,7 +319,7 @@ impl Reader<'_> {
                 spelt = self.source(raw.defined);
                 Value::Float(value)
             }
-            Raw::Text(text) => Value::Text(Text { text, ..Text::default() }),
+            Raw::Text(text) => Value::Text(Text { content: text, ..Text::default() }),
             Raw::List(items) => {
                 Value::List(items.into_iter().map(|item| self.node(item)).collect())
             }
@@ -361,7 +351,7 @@ pub(crate) fn to_json(node: &Node) -> serde_json::Value {
         Value::Bool(value) => Json::Bool(*value),
         Value::Integer(value) => Json::from(*value),
         Value::Float(value) => Json::from(*value),
-        Value::Text(text) => Json::from(text.text.as_str()),
+        Value::Text(text) => Json::from(text.content.as_str()),
         Value::List(items) => items.iter().map(to_json).collect(),
         Value::Map(entries) => {
             entries.iter().map(|entry| (entry.key.clone(), to_json(&entry.node))).collect()

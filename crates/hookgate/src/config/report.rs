@@ -114,6 +114,7 @@ pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
 pub(crate) fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
+        _ if noun.ends_with('y') => format!("{number} {}ies", noun.trim_end_matches('y')),
         _ => format!("{number} {noun}s"),
     }
 }

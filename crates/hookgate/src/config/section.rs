@@ -158,22 +158,15 @@ impl<'a> Field<'a> {
 
     /// As a list.
     pub(crate) fn items(&self) -> Option<Vec<Field<'a>>> {
-        match &self.node.value {
-            Value::List(items) => Some(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, node)| {
-                        let path = format!("{}[{index}]", self.path);
-                        Field { path, node, report: self.report }
-                    })
-                    .collect(),
-            ),
-            _ => {
-                self.problem(format!("must be a list, not {}", self.found()));
-                None
-            }
-        }
+        let Value::List(items) = &self.node.value else {
+            self.problem(format!("must be a list, not {}", self.found()));
+            return None;
+        };
+        let item = |(index, node)| {
+            let path = format!("{}[{index}]", self.path);
+            Field { path, node, report: self.report }
+        };
+        Some(items.iter().enumerate().map(item).collect())
     }
 
     /// As a list; anything else is a list of itself.
@@ -190,7 +183,7 @@ impl<'a> Field<'a> {
     pub(crate) fn raw_text(&self) -> Option<Text> {
         match (&self.node.value, &self.node.spelt) {
             (Value::Text(text), _) => Some(text.clone()),
-            (_, Some(spelt)) => Some(Text { text: spelt.clone(), ..Text::default() }),
+            (_, Some(spelt)) => Some(Text { content: spelt.clone(), ..Text::default() }),
             _ => {
                 self.problem(format!("must be text, not {}", self.found()));
                 None
@@ -205,11 +198,11 @@ impl<'a> Field<'a> {
             self.problem(not_set(&text.missing));
             return None;
         }
-        if text.text.is_empty() {
+        if text.content.is_empty() {
             self.problem("is empty");
             return None;
         }
-        Some(text.text)
+        Some(text.content)
     }
 
     /// As a list of texts; one text is a list of one.
@@ -219,13 +212,11 @@ impl<'a> Field<'a> {
 
     /// As a boolean.
     pub(crate) fn flag(&self) -> Option<bool> {
-        match self.scalar() {
-            Some(Value::Bool(value)) => Some(value),
-            _ => {
-                self.problem(format!("must be true or false, not {}", self.found()));
-                None
-            }
+        if let Some(Value::Bool(value)) = self.scalar() {
+            return Some(value);
         }
+        self.problem(format!("must be true or false, not {}", self.found()));
+        None
     }
 
     /// As a whole number within a range.
@@ -300,7 +291,7 @@ impl<'a> Field<'a> {
         if !text.is_substituted || !text.missing.is_empty() {
             return None;
         }
-        let bare = text.text.trim();
+        let bare = text.content.trim();
         match bare {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
@@ -339,7 +330,7 @@ fn found(path: &str, node: &Node) -> String {
             "the text that a variable holds".to_owned()
         }
         (Value::Text(_), _) if is_secret => "this text".to_owned(),
-        (Value::Text(text), _) => format!("\"{}\"", excerpt(&text.text)),
+        (Value::Text(text), _) => format!("\"{}\"", excerpt(&text.content)),
         (_, Some(spelt)) if !is_secret => excerpt(spelt),
         _ => "this".to_owned(),
     }
@@ -363,7 +354,7 @@ mod tests {
     use crate::config::{located, report::SourceFile, variable::Variables};
 
     /// What a reader makes of the value of `key`, and what it reports.
-    fn read<T>(text: &str, reader: impl FnOnce(&Field<'_>) -> T) -> (T, Vec<String>) {
+    fn read<T>(text: &str, reader: impl Fn(&Field<'_>) -> T) -> (T, Vec<String>) {
         let report = Report::default();
         let file = Arc::new(SourceFile { order: 0, name: "f".into() });
         let mut tree = located::parse(text, &file, &report).unwrap();
@@ -404,7 +395,8 @@ mod tests {
     fn numbers_and_flags_may_come_from_variables() {
         assert_eq!(read("n: os.environ/FIVE", |field| field.whole(1..=9u32)).0, Some(5));
         assert_eq!(read("n: ${FIVE}", |field| field.number(0.0..=9.0)).0, Some(5.0));
-        assert_eq!(read("n: ${TRUE}", |field| field.flag()).0, Some(true));
+        let flag = |field: &Field<'_>| field.flag();
+        assert_eq!(read("n: ${TRUE}", flag).0, Some(true));
     }
 
     #[test]
@@ -419,8 +411,9 @@ mod tests {
 
     #[test]
     fn text_takes_numbers_as_they_are_spelt_and_names_what_is_not_set() {
-        assert_eq!(read("a: 0123", |field| field.text()).0.as_deref(), Some("0123"));
-        let (value, found) = read("a: 'x ${NONE} ${GONE}'", |field| field.text());
+        let text = |field: &Field<'_>| field.text();
+        assert_eq!(read("a: 0123", text).0.as_deref(), Some("0123"));
+        let (value, found) = read("a: 'x ${NONE} ${GONE}'", text);
         assert_eq!(value, None);
         assert_eq!(found, ["f:1:4: a: environment variables NONE and GONE are not set"]);
     }

@@ -1,2 +1,1 @@
-use super::*;
 pub(super) fn note_known(_path: &str, _known: &[&'static str]) {}

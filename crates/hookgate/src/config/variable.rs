@@ -41,8 +41,8 @@ impl Variables {
         for entry in entries {
             let text = match (&entry.node.value, &entry.node.spelt) {
                 (Value::Null, _) => continue,
-                (Value::Text(text), _) => outside.substitute(&text.text),
-                (_, Some(spelt)) => Text { text: spelt.clone(), ..Text::default() },
+                (Value::Text(text), _) => outside.substitute(&text.content),
+                (_, Some(spelt)) => Text { content: spelt.clone(), ..Text::default() },
                 _ => {
                     let path = section::join("environment_variables", &entry.key);
                     report.problem(&entry.node.at, &path, "must be text");
@@ -51,7 +51,7 @@ impl Variables {
             };
             match text.missing.into_iter().next() {
                 None => {
-                    variables.values.insert(entry.key.clone(), text.text);
+                    variables.values.insert(entry.key.clone(), text.content);
                 }
                 Some(missing) => {
                     variables.values.remove(&entry.key);
@@ -70,7 +70,7 @@ impl Variables {
     /// Replaces the variables in every text of a tree.
     pub(crate) fn fill(&self, node: &mut Node) {
         match &mut node.value {
-            Value::Text(text) => *text = self.substitute(&text.text),
+            Value::Text(text) => *text = self.substitute(&text.content),
             Value::List(items) => items.iter_mut().for_each(|item| self.fill(item)),
             Value::Map(entries) => entries.iter_mut().for_each(|entry| self.fill(&mut entry.node)),
             _ => {}
@@ -85,18 +85,18 @@ impl Variables {
         }
         let mut rest = text;
         while let Some((before, name, after)) = next_reference(rest) {
-            made.text.push_str(before);
+            made.content.push_str(before);
             self.append(name, &mut made);
             rest = after;
         }
-        made.text.push_str(rest);
+        made.content.push_str(rest);
         made
     }
 
     fn append(&self, name: &str, made: &mut Text) {
         made.is_substituted = true;
         match self.get(name) {
-            Some(value) => made.text.push_str(value),
+            Some(value) => made.content.push_str(value),
             None => {
                 made.missing.push(self.broken.get(name).map_or(name, String::as_str).to_owned());
             }
@@ -162,7 +162,7 @@ mod tests {
             ("{{environment_variables.}} é", "{{environment_variables.}} é"),
         ] {
             let made = variables("").substitute(text);
-            assert_eq!((made.text.as_str(), made.missing.len()), (expected, 0), "{text}");
+            assert_eq!((made.content.as_str(), made.missing.len()), (expected, 0), "{text}");
             assert_eq!(made.is_substituted, text != expected, "{text}");
         }
     }

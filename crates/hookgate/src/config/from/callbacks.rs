@@ -98,7 +98,7 @@ impl Reader<'_> {
         let shared = self.shared_headers(litellm, !asked.is_empty());
         let drafts =
             asked.iter().filter_map(|asked| self.resolve(asked, settings, &shared)).collect();
-        if let Some(section) = callback_settings.and_then(|field| field.section()) {
+        if let Some(section) = callback_settings.and_then(Field::section) {
             self.report_unused(&section, &asked);
         }
         drafts
@@ -128,7 +128,7 @@ impl Reader<'_> {
             let path = format!("callback_settings.{name}");
             let section = Section::open(&path, node, self.report)?;
             if is_generic_api(&section, name) {
-                return self.read_entry(asked, section, shared);
+                return Some(self.read_entry(asked, section, shared));
             }
             return None;
         }
@@ -213,25 +213,19 @@ impl Reader<'_> {
     }
 
     /// An entry of `callback_settings`.
-    fn read_entry(
-        &self,
-        asked: &Asked<'_>,
-        section: Section<'_>,
-        shared: &Headers,
-    ) -> Option<Draft> {
+    fn read_entry(&self, asked: &Asked<'_>, section: Section<'_>, shared: &Headers) -> Draft {
         if section.get("enabled").and_then(|field| field.flag()) == Some(false) {
-            return Some(named(asked, &section, None));
+            return named(asked, &section, None);
         }
         let allow_private = section.get("allow_private").and_then(|field| field.flag());
-        let address = match section.get("endpoint") {
-            Some(field) => parts::address(&field, self.policy, allow_private.unwrap_or(true)),
-            None => {
-                let what = "endpoint is missing: where should events go?";
-                self.report.problem(section.at, &section.path, what);
-                None
-            }
-        };
-        Some(self.draft(asked, section, address, shared))
+        let field = section.get("endpoint");
+        if field.is_none() {
+            let what = "endpoint is missing: where should events go?";
+            self.report.problem(section.at, &section.path, what);
+        }
+        let address =
+            field.and_then(|f| parts::address(&f, self.policy, allow_private.unwrap_or(true)));
+        self.draft(asked, section, address, shared)
     }
 
     /// What all three kinds have in common. Without an address the problem is noted already, and
@@ -343,7 +337,7 @@ impl Reader<'_> {
                 continue;
             }
             let is_generic_api = field.node.get("callback_type").is_some_and(
-                |node| matches!(&node.value, Value::Text(text) if text.text == "generic_api"),
+                |node| matches!(&node.value, Value::Text(text) if text.content == "generic_api"),
             );
             let what = if is_generic_api {
                 "is in none of litellm_settings.callbacks, success_callback and failure_callback, \
@@ -453,9 +447,15 @@ fn collect_missing(node: &Node, missing: &mut Vec<String>) {
     match &node.value {
         Value::Text(text) => missing.extend(text.missing.iter().cloned()),
         Value::Map(entries) => {
-            entries.iter().for_each(|entry| collect_missing(&entry.node, missing));
+            for entry in entries {
+                collect_missing(&entry.node, missing);
+            }
         }
-        Value::List(items) => items.iter().for_each(|item| collect_missing(item, missing)),
+        Value::List(items) => {
+            for item in items {
+                collect_missing(item, missing);
+            }
+        }
         _ => {}
     }
 }

@@ -91,7 +91,7 @@ fn read_fallbacks(field: &Field<'_>, known: &[&str], routing: &mut Routing) {
 
 fn check_name(item: &Field<'_>, known: &[&str]) {
     if let crate::config::located::Value::Text(text) = &item.node.value {
-        check_reference(&text.text, known, &item.node.at, &item.path, item.report);
+        check_reference(&text.content, known, &item.node.at, &item.path, item.report);
     }
 }
 

@@ -170,14 +170,12 @@ impl Entry<'_> {
         if is_mock {
             return Some(Target { api_base: own.unwrap_or_default(), ..mocked(prefix, model) });
         }
-        let base_url = match own.as_deref().or(vendor.base_url) {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                let what = format!("api_base is missing: `{prefix}` has no address of its own");
-                self.report.problem(self.params.at, &self.params.path, what);
-                return None;
-            }
+        let Some(base_url) = own.as_deref().or(vendor.base_url) else {
+            let what = format!("api_base is missing: `{prefix}` has no address of its own");
+            self.report.problem(self.params.at, &self.params.path, what);
+            return None;
         };
+        let base_url = base_url.trim_end_matches('/').to_owned();
         Some(Target {
             prefix,
             model,
@@ -199,7 +197,7 @@ impl Entry<'_> {
                 ));
                 return Credential::Missing { variable: variable.clone() };
             }
-            return match text.text.as_str() {
+            return match text.content.as_str() {
                 "" => Credential::None,
                 text => Credential::Key(Secret::new(text)),
             };

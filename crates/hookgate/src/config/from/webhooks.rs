@@ -97,13 +97,11 @@ fn read_entry(
         return Some(draft(None, FailoverFor::Nobody));
     }
     let own = Own::read(&section, policy);
-    let address = match section.get("url") {
-        Some(field) => parts::address(&field, policy, own.allow_private),
-        None => {
-            section.report.problem(at, &path, "url is missing: where should events go?");
-            None
-        }
-    };
+    let field = section.get("url");
+    if field.is_none() {
+        section.report.problem(at, &path, "url is missing: where should events go?");
+    }
+    let address = field.and_then(|field| parts::address(&field, policy, own.allow_private));
     let mut headers = Headers::default();
     if let Some(authorization) = address.as_ref().and_then(|a| a.authorization.clone()) {
         headers.put("Authorization", authorization);
