@@ -241,10 +241,11 @@ def main():
     for check in CASES:
         if part not in check.__name__:
             continue
+        started = time.monotonic()
         try:
             check(world)
             passed += 1
-            print("ok    ", check.__name__)
+            print(f"ok     {check.__name__} ({time.monotonic() - started:.2f} s)")
         except Exception:
             failed += 1
             print("FAILED", check.__name__)

@@ -30,6 +30,8 @@ model_list:
       api_key: sk-provider
   - model_name: nobody-there
     litellm_params: {{model: openai/gpt-4o, api_base: "http://127.0.0.1:1/v1", api_key: sk-provider}}
+router_settings:
+  num_retries: 0 # else the gateway itself waits as the provider's retry-after says
 general_settings:
   master_key: {key}
 litellm_settings:
