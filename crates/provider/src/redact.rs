@@ -80,14 +80,12 @@ pub fn stream(body: &[u8]) -> Bytes {
     out.into()
 }
 
+/// Writes the value of a member, given its key and the value's span.
+type WriteMember<'a> = dyn FnMut(&str, Range<usize>, &mut Vec<u8>) + 'a;
+
 /// Copies the object at `start`, each member's value as `each` writes it. The bytes around the
 /// values stay. They were checked to be JSON; were they not, the copy would end early.
-fn rewrite_members(
-    bytes: &[u8],
-    start: usize,
-    out: &mut Vec<u8>,
-    each: &mut dyn FnMut(&str, Range<usize>, &mut Vec<u8>),
-) {
+fn rewrite_members(bytes: &[u8], start: usize, out: &mut Vec<u8>, each: &mut WriteMember<'_>) {
     let mut copied = start;
     let mut walk = json::members(bytes, start);
     for member in walk.by_ref().map_while(Result::ok) {

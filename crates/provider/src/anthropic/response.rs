@@ -11,9 +11,11 @@ use crate::failure::bad_response;
 #[derive(Deserialize)]
 struct Message<'a> {
     r#type: String,
+    #[serde(default)]
     id: String,
+    #[serde(default)]
     model: String,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     content: Vec<&'a RawValue>,
     #[serde(default)]
     stop_reason: Option<String>,

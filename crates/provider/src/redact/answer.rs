@@ -104,13 +104,14 @@ impl Answer {
         }
         rewrite_members(bytes, said.start, out, &mut |key, value, out| {
             match (key, bytes[value.start]) {
-                ("content" | "text", b'"') => self.mark(bytes, index, Text::Content, value, out),
+                // A list is the parts of an answer that is no single text: the mark is one.
+                ("content" | "text", b'"') | ("content", b'[') => {
+                    self.mark(bytes, index, Text::Content, value, out);
+                }
                 ("reasoning_content" | "reasoning" | "thinking", b'"') => {
                     self.mark(bytes, index, Text::Reasoning, value, out);
                 }
                 ("refusal", b'"') => self.mark(bytes, index, Text::Refusal, value, out),
-                // Parts of an answer that is no single text: the mark is one.
-                ("content", b'[') => self.mark(bytes, index, Text::Content, value, out),
                 ("partial_json", b'"') => {
                     self.mark(bytes, index, Text::Arguments(0), value, out);
                 }
