@@ -1,5 +1,7 @@
 //! Exchanges to events, folder by folder: add a folder to `golden/derive`, not code.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail where its world is odd")]
+
 #[path = "support/cases.rs"]
 mod cases;
 

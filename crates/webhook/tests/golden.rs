@@ -2,6 +2,8 @@
 //!
 //! A snapshot shows each item under its id, members in the order of the wire, two levels deep.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail where its world is odd")]
+
 #[path = "../../provider/tests/support/cases.rs"]
 mod cases;
 #[path = "support/destinations.rs"]
@@ -11,7 +13,7 @@ use std::{fmt::Write as _, path::Path};
 
 use domain::{
     destination::{Compat, Destination, Format, LogFormat},
-    event::EventType,
+    event::EventType::{Completion, Error, Streaming},
 };
 use provider::{derive::derive, price::Prices};
 use webhook::format::{Item, content_type, events_per_body_max, items, join};
@@ -142,7 +144,6 @@ fn an_items_own_type_decides_whether_it_is_wanted() {
         let items = rendered(case, &prices, &destination);
         items.iter().map(|item| item.id.as_str()[36..].to_owned()).collect()
     };
-    use EventType::{Completion, Error, Streaming};
     assert_eq!(ids("fallback", GENERIC_API, Completion), ["_completion"]);
     assert_eq!(ids("fallback", GENERIC_API, Error), ["_error_1"]);
     assert_eq!(ids("fallback", Format::Event, Error), [""; 0]);

@@ -38,16 +38,15 @@ pub(crate) fn cases(golden: &Path) -> Vec<Case> {
 }
 
 fn case(folder: &Path, base: &Value) -> Case {
-    let record = match json(&folder.join("pieces.json")) {
-        Some(pieces) => Record::Captured(Arc::new(Captured {
+    let record = if let Some(pieces) = json(&folder.join("pieces.json")) {
+        Record::Captured(Arc::new(Captured {
             call: Arc::new(facts(base, pieces["facts"].clone()).call),
             at: Timestamp::from_millis(1_795_227_718_900),
             deltas: serde_json::from_value(pieces["deltas"].clone()).unwrap(),
-        })),
-        None => {
-            let case = json(&folder.join("case.json")).unwrap();
-            Record::Sealed(Arc::new(exchange(folder, facts(base, case))))
-        }
+        }))
+    } else {
+        let case = json(&folder.join("case.json")).unwrap();
+        Record::Sealed(Arc::new(exchange(folder, facts(base, case))))
     };
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     Case { name, entry: Entry { sequence: Sequence(7), record } }

@@ -13,6 +13,8 @@
 //! - `model_map_information.model_map_value` has the keys that we know something of, not the other
 //!   180, which are nearly all null there.
 //! - `traceback` is empty: there is none.
+//! - `error_code` is the status that the caller got: 502 for a provider that cannot be reached, where
+//!   LiteLLM answers 500. `error_str` has LiteLLM's class before the provider's message, once.
 //! - `user_api_key_spend` is null: spend is not counted by key yet.
 //! - A failed stream keeps the text that came in `response`, where LiteLLM has `{}`.
 //! - Members of a provider's answer, and counts in its `usage`, pass through as they came; LiteLLM

@@ -156,7 +156,10 @@ mod tests {
         let two = format!("{}{}", url(100), url(4_000_000));
         assert_eq!(
             without_base64(&two),
-            r#"["data:image/png;base64,[base64_data truncated: 75B]"]["data:image/png;base64,[base64_data truncated: 2.9MB]"]"#
+            concat!(
+                r#"["data:image/png;base64,[base64_data truncated: 75B]"]"#,
+                r#"["data:image/png;base64,[base64_data truncated: 2.9MB]"]"#
+            )
         );
     }
 }
