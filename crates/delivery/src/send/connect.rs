@@ -181,6 +181,8 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -199,6 +201,18 @@ mod tests {
         }
         let mixed = addresses(&["10.0.0.1:443", "169.254.169.254:443"]);
         assert!(matches!(vet("a", mixed, true), Err(ConnectError::Refused { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_dialled_when_one_refuses() {
+        let listener = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+        let address = |listener: &TcpListener| listener.local_addr().unwrap();
+        let live = listener().await;
+        let closed = [address(&listener().await), address(&listener().await)];
+        let stream = dial(&[closed[0], closed[1], address(&live)]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address(&live));
+        let failed = dial(&closed).await;
+        assert!(matches!(failed, Err(ConnectError::Dial { .. })), "{failed:?}");
     }
 
     #[test]
