@@ -1,12 +1,15 @@
 //! What a call and a delivery cost: `cargo run --release -p bench`.
 //!
 //! One run compares going direct, nginx as a plain reverse proxy, and Hookgate's release binary
-//! (`cargo build --release` makes it), interleaved, on this machine. The provider, the receivers
+//! (which it builds), interleaved, on this machine. The provider, the receivers
 //! and the load are threads of this program; what is measured runs in processes of its own.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 mod load;
@@ -48,19 +51,40 @@ struct Args {
     /// Seconds to wait before each round for the rest of the machine to be idle
     #[arg(long)]
     patience: Option<f64>,
-    /// The gateway's binary
-    #[arg(long, default_value = "target/release/hookgate")]
-    gateway: PathBuf,
+    /// How often a round that others disturbed is tried again; the quietest counts
+    #[arg(long)]
+    retries: Option<usize>,
+    /// A gateway's binary; without it, this repository's is built and used
+    #[arg(long)]
+    gateway: Option<PathBuf>,
 }
 
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 fn main() -> Result<()> {
     let args = Args::parse();
     let plan = plan::Plan::from_args(&args);
-    let tables = measure::run(&plan, &args.gateway)?;
+    let gateway = args.gateway.clone().map_or_else(build_gateway, Ok)?;
+    let tables = measure::run(&plan, &gateway)?;
     println!("{tables}");
     if args.write {
-        std::fs::write("bench/RESULTS.md", tables)?;
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md"), tables)?;
     }
     Ok(())
+}
+
+/// Builds the release binary and returns where Cargo has put it.
+fn build_gateway() -> Result<PathBuf> {
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--package", "hookgate", "--message-format=json"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("could not run cargo")?;
+    ensure!(built.status.success(), "the gateway does not build");
+    let messages = String::from_utf8(built.stdout)?;
+    let executable = messages.lines().rev().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    executable.context("cargo names no executable")
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tokio::task::LocalSet;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// CPU of others, in cores, under which the machine counts as idle.
-const IDLE_CORES: f64 = 0.35;
+pub(crate) const IDLE_CORES: f64 = 0.35;
 /// How long deliveries may pause before what is missing is given up.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
 /// After the load: for what a system still does that nobody sees.
@@ -56,7 +56,7 @@ pub(crate) struct Delivered {
     pub(crate) missing: usize,
     /// Calls whose outcome came more than once.
     pub(crate) repeated: usize,
-    /// Outcomes a second, from the first call to the last arrival.
+    /// Outcomes a second, until 99 of 100 had come: the last batch waits to fill.
     pub(crate) per_s: f64,
     /// From a call's start to its outcome's arrival.
     pub(crate) p50: Duration,
@@ -112,9 +112,7 @@ async fn run_plan(plan: &Plan, gateway: &Path) -> Result<String> {
             let turn = number % order.len().max(1);
             order.rotate_left(turn);
             for kind in order {
-                wait_until_idle(plan.patience).await;
-                let round = one_round(&systems[&kind], measurement, plan.length).await?;
-                say(&report::progress(measurement, kind, &round));
+                let round = quiet_round(plan, measurement, &systems[&kind]).await?;
                 rounds.entry(kind).or_default().push(round);
             }
         }
@@ -126,6 +124,23 @@ async fn run_plan(plan: &Plan, gateway: &Path) -> Result<String> {
 fn target(system: &System, shape: Shape) -> Target {
     let request = shape.request(system.address, KEY);
     Target { address: system.address, request: Rc::from(request), counts_events: shape.is_stream() }
+}
+
+/// The first round that nobody disturbed, or the least disturbed of all tries.
+async fn quiet_round(plan: &Plan, measurement: &Measurement, system: &System) -> Result<Round> {
+    let mut quietest: Option<Round> = None;
+    for _ in 0..=plan.retries {
+        wait_until_idle(plan.patience).await;
+        let round = one_round(system, measurement, plan.length).await?;
+        say(&report::progress(measurement, system.kind, &round));
+        if quietest.as_ref().is_none_or(|kept| round.foreign_cores < kept.foreign_cores) {
+            quietest = Some(round);
+        }
+        if quietest.as_ref().is_some_and(|kept| kept.foreign_cores <= IDLE_CORES) {
+            break;
+        }
+    }
+    quietest.context("at least one try was made")
 }
 
 async fn one_round(system: &System, measurement: &Measurement, length: Duration) -> Result<Round> {
@@ -213,11 +228,13 @@ fn delivered(system: &System, samples: &Samples, start: Instant) -> Option<Deliv
         .iter()
         .filter_map(|(call, start)| Some(first.get(call)?.duration_since(*start)))
         .collect();
-    let last = arrivals.iter().map(|arrival| arrival.at).max().unwrap_or(start);
+    let since_start: Vec<Duration> =
+        arrivals.iter().map(|arrival| arrival.at.duration_since(start)).collect();
+    let most = quantile(&since_start, 0.99).as_secs_f64().max(1e-9);
     Some(Delivered {
         missing: samples.calls.len() - waits.len(),
         repeated: arrivals.len() - first.len(),
-        per_s: arrivals.len() as f64 / (last - start).as_secs_f64().max(1e-9),
+        per_s: 0.99 * arrivals.len() as f64 / most,
         p50: quantile(&waits, 0.5),
         p99: quantile(&waits, 0.99),
     })

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) length: Duration,
     /// How long each round waits for the rest of the machine to be idle.
     pub(crate) patience: Duration,
+    /// How often a round that others disturbed is tried again.
+    pub(crate) retries: usize,
 }
 
 /// Calls a second of the open loads: about what one busy team of agents makes, and far below what
@@ -32,12 +34,14 @@ const ALL: [Kind; 5] =
 
 impl Plan {
     pub(crate) fn from_args(args: &Args) -> Self {
-        let (rounds, seconds, patience) = if args.quick { (1, 0.5, 0.0) } else { (5, 3.0, 10.0) };
+        let (rounds, seconds, patience, retries) =
+            if args.quick { (1, 0.5, 0.0, 0) } else { (5, 3.0, 10.0, 2) };
         Self {
             measurements: measurements(args),
             rounds: args.rounds.unwrap_or(rounds).max(1),
             length: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
             patience: Duration::from_secs_f64(args.patience.unwrap_or(patience)),
+            retries: args.retries.unwrap_or(retries),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use crate::{
     load::Pattern,
-    measure::{Measured, Round},
+    measure::{IDLE_CORES, Measured, Round},
     plan::{Measurement, Plan},
     process,
     samples::median,
@@ -33,14 +33,16 @@ pub(crate) fn tables(plan: &Plan, all: &[Measured]) -> String {
     let (rounds, seconds) = (plan.rounds, plan.length.as_secs_f64());
     let _ = writeln!(
         out,
-        "# What it costs\n\n`cargo build --release && cargo run --release -p bench` on {}: medians \
-         of {rounds} interleaved round(s) of {seconds} s each.\n\n\
+        "# What it costs\n\n`cargo run --release -p bench` on {}: medians of {rounds} interleaved \
+         round(s) of {seconds} s each.\n\n\
          The provider, the receivers and the load are threads of the one program, so they share \
          the cores with what is measured: read CPU first. *CPU* is user and system time of the \
          system's own processes from the first call until everything that the calls caused \
          (journal, deliveries) is done, a call. *Others* is how many cores other programs kept \
-         busy meanwhile; above about 0.35 the times say little.\n",
-        process::machine()
+         busy meanwhile; above {IDLE_CORES} the times say little, so such a round is tried again up \
+         to {} times, and the quietest counts.\n",
+        process::machine(),
+        plan.retries,
     );
     calls(&mut out, "Plain calls (736 B answers)", all, Shape::Plain);
     calls(&mut out, "Streams (33 events, 9.4 KB, all there at once)", all, Shape::Stream);
@@ -181,6 +183,10 @@ fn aims(out: &mut String, all: &[Measured]) {
     let cpu_of = |shape| {
         find(shape, Pattern::Closed(16)).map_or(f64::NAN, |measured| cpu(measured, Kind::Hookgate))
     };
+    let ratio_of = |shape| {
+        find(shape, Pattern::Closed(16))
+            .map_or(f64::NAN, |measured| cpu(measured, Kind::Hookgate) / cpu(measured, Kind::Nginx))
+    };
     let over_nginx = find(Shape::Plain, Pattern::Closed(1)).map_or(f64::NAN, |measured| {
         micros(measured, Kind::Hookgate, |r| r.p50) - micros(measured, Kind::Nginx, |r| r.p50)
     });
@@ -191,10 +197,15 @@ fn aims(out: &mut String, all: &[Measured]) {
         let waits = rounds.filter_map(|round| round.delivered.as_ref());
         median(waits.map(|delivered| delivered.p99.as_secs_f64() * 1e3))
     });
+    // The ratios are those of the aims in µs to nginx's 26, 42 and 47 on the machine that the aims
+    // were set on; they alone say something on another one.
     let aims = [
         ("plain call, 16 callers, delivered in batches: CPU µs", 80.0, cpu_of(Shape::Plain)),
+        ("the same, x nginx", 3.0, ratio_of(Shape::Plain)),
         ("stream of 33 events, 16 callers: CPU µs", 130.0, cpu_of(Shape::Stream)),
+        ("the same, x nginx", 3.1, ratio_of(Shape::Stream)),
         ("51 KB prompt, 16 callers: CPU µs", 120.0, cpu_of(Shape::Long)),
+        ("the same, x nginx", 2.6, ratio_of(Shape::Long)),
         ("p50 over nginx's, 1 caller: µs", 100.0, over_nginx),
         ("unbatched delivery: CPU µs", 100.0, delivery),
         ("accept to delivered, unbatched, open load: p99 ms", 20.0, wait),
@@ -298,6 +309,7 @@ mod tests {
             rounds: 2,
             length: Duration::from_secs(1),
             patience: Duration::ZERO,
+            retries: 0,
         };
         let tables = tables(&plan, &[Measured { measurement, rounds }]);
         let has = |line: &str| assert!(tables.contains(line), "{line}\n{tables}");
