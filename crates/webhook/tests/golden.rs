@@ -9,12 +9,16 @@ mod cases;
 #[path = "support/destinations.rs"]
 mod destinations;
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
+use bytes::Bytes;
 use domain::{
     destination::{Compat, Destination, Format, LogFormat},
     event::EventType::{Completion, Error, Streaming},
+    exchange::{Exchange, Payload},
+    record::{Entry, Record, Sequence},
 };
+use proptest::prelude::*;
 use provider::{derive::derive, price::Prices};
 use webhook::format::{Item, content_type, events_per_body_max, items, join};
 
@@ -189,4 +193,100 @@ fn formats_of_one_event_a_body_say_so() {
     assert_eq!(events_per_body_max(&Format::Event), 1);
     assert!(most(LogFormat::JsonArray) > 1 && most(LogFormat::Ndjson) > 1);
     assert_eq!(content_type(&Format::GenericApi(LogFormat::Ndjson)), "application/json");
+}
+
+/// The named case with other bodies.
+fn with_bodies(name: &str, request: Payload, response: Payload) -> cases::Case {
+    let case = all_cases().into_iter().find(|case| case.name == name).unwrap();
+    let Record::Sealed(exchange) = case.entry.record else { unreachable!("{name} is an outcome") };
+    let exchange = Exchange { request, response, ..exchange.as_ref().clone() };
+    let record = Record::Sealed(Arc::new(exchange));
+    cases::Case { name: name.into(), entry: Entry { sequence: Sequence(7), record } }
+}
+
+#[test]
+fn bodies_that_were_cut_are_marked_and_spoil_nothing() {
+    let cut = |text: &'static str| Payload {
+        bytes: Bytes::from_static(text.as_bytes()),
+        truncated: true,
+    };
+    let case = with_bodies("success", cut(r#"{"messages":[{"role":"us"#), cut(r#"{"id":"c"#));
+    let items = rendered(&case, &Prices::new(), &destinations::of(GENERIC_API));
+    let post: serde_json::Value = serde_json::from_slice(&items[0].bytes).unwrap();
+    assert_eq!(post["truncated"], serde_json::json!(["request", "response"]));
+    assert_eq!(post["messages"], serde_json::Value::Null);
+    assert_eq!(post["response"], serde_json::json!({}));
+    assert_eq!(post["status"], "success");
+}
+
+/// JSON as a request or an answer may hold it where something else belongs.
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+    ];
+    let names = prop::sample::select(vec![
+        "messages",
+        "metadata",
+        "tags",
+        "headers",
+        "stream_options",
+        "choices",
+        "message",
+        "index",
+        "content",
+        "role",
+        "usage",
+        "model",
+        "id",
+        "finish_reason",
+        "spend_logs_metadata",
+        "tools",
+        "prompt_tokens",
+        "completion_tokens",
+        "text",
+        "\u{7}\"odd\"",
+    ]);
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::hash_map(names.clone().prop_map(String::from), inner, 0..6)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn law_whatever_the_bodies_are_an_item_is_one_line_of_json(
+        request in any_json(),
+        response in any_json(),
+        is_pretty in any::<bool>(),
+    ) {
+        let bytes = |json: &serde_json::Value| {
+            let bytes = if is_pretty { serde_json::to_vec_pretty(json) } else { serde_json::to_vec(json) };
+            Payload::whole(bytes.unwrap().into())
+        };
+        let case = with_bodies("success", bytes(&request), bytes(&response));
+        for format in [GENERIC_API, Format::Event] {
+            for privacy in [false, true] {
+                let destination = Destination { privacy, ..destinations::of(format) };
+                let items = rendered(&case, prices(), &destination);
+                prop_assert_eq!(items.len(), 1);
+                let text = std::str::from_utf8(&items[0].bytes).unwrap();
+                let value: Result<serde_json::Value, _> = serde_json::from_str(text);
+                prop_assert!(value.is_ok() && !text.contains('\n'), "{}", text);
+            }
+        }
+    }
+}
+
+/// Decoded once: a law has many cases.
+fn prices() -> &'static Prices {
+    static PRICES: std::sync::OnceLock<Prices> = std::sync::OnceLock::new();
+    PRICES.get_or_init(Prices::new)
 }
