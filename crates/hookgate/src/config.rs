@@ -253,7 +253,8 @@ impl<'a> Sections<'a> {
             models::warn_empty(list.map(|list| list.node), report);
         }
         let routing = gateway::read_routing(litellm.as_ref(), router.as_ref(), &deployments);
-        let general = gateway::read_general(self.main.section("general_settings"), variables);
+        let general =
+            gateway::read_general(self.main.section("general_settings"), variables, report);
         let turn_off = litellm.as_ref().and_then(|s| s.get("turn_off_message_logging"));
         let turn_off_message_logging = turn_off.and_then(|field| field.flag()).unwrap_or(false);
         let mut drafts = callbacks::Reader { policy: &policy, variables, registry, report }

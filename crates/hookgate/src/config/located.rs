@@ -118,12 +118,12 @@ pub(crate) fn parse(text: &str, file: &Arc<SourceFile>, report: &Report) -> Opti
             // Under this policy both values of a key come through, with their places.
             let node = parse_with(text, file, DuplicateKeyPolicy::LastWins).ok()?;
             if !report_duplicates(&node, "", report) {
-                report_syntax(&error, file, report);
+                report_syntax(&error, text, file, report);
             }
             Some(node)
         }
         Err(error) => {
-            report_syntax(&error, file, report);
+            report_syntax(&error, text, file, report);
             None
         }
     }
@@ -155,18 +155,18 @@ fn report_duplicates(node: &Node, path: &str, report: &Report) -> bool {
     found
 }
 
-fn report_syntax(error: &serde_saphyr::Error, file: &Arc<SourceFile>, report: &Report) {
-    let location = error.location().unwrap_or(Location::UNKNOWN);
-    let text = error.without_snippet().to_string();
+fn report_syntax(error: &serde_saphyr::Error, text: &str, file: &Arc<SourceFile>, report: &Report) {
+    let at = place(error.location().unwrap_or(Location::UNKNOWN), file);
+    let what = error.without_snippet().to_string();
     // The library names the place in its text too, at its end or in a second line.
-    let text = text.lines().next().unwrap_or_default();
-    let text = text.split(" at line ").next().unwrap_or(text);
-    let text = text.strip_prefix("error: ").unwrap_or(text);
-    report.problem(
-        &place(location, file),
-        "",
-        format!("is not the YAML that it should be: {text}"),
-    );
+    let what = what.lines().next().unwrap_or_default();
+    let what = what.split(" at line ").next().unwrap_or(what);
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let line = (at.line as usize).checked_sub(1).and_then(|above| text.lines().nth(above));
+    let has_reference = line.is_some_and(|line| line.contains("${") || line.contains("{{"));
+    let hint =
+        if has_reference { "; put values with ${…} or {{…}} in quotes here" } else { "" };
+    report.problem(&at, "", format!("is not the YAML that it should be: {what}{hint}"));
 }
 
 fn place(location: Location, file: &Arc<SourceFile>) -> At {

@@ -74,7 +74,7 @@ pub(crate) fn check_address(
     allow_private: bool,
 ) -> Result<(Address, Option<&'static str>), String> {
     const SHAPE: &str = "must be a whole URL such as https://example.com/hooks";
-    let mut url = Url::parse(text.trim()).map_err(|error| format!("{SHAPE} ({error})"))?;
+    let mut url = Url::parse(text.trim()).map_err(|_| SHAPE.to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(SHAPE.to_owned());
     }
@@ -219,7 +219,8 @@ pub(crate) fn event_types(field: &Field<'_>) -> Vec<EventType> {
     for item in field.item_or_items() {
         let Some(kind) = item.choice(&EVENT_TYPES) else { continue };
         if matches!(kind, EventType::Budget | EventType::RateLimit) {
-            item.warning("this version makes no such events yet, so none will come");
+            let kind = kind.as_str();
+            item.warning(format!("no {kind} events are made yet, so none will come"));
         }
         asked.push(kind);
     }

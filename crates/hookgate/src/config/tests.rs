@@ -1,1 +1,283 @@
-pub(super) fn note_known(_path: &str, _known: &[&'static str]) {}
+//! The stages together, on files: the examples, the defaults, and files with every kind of mistake.
+
+mod destinations;
+
+mod messages;
+
+mod providers;
+
+use std::cell::RefCell;
+
+use super::*;
+
+thread_local! {
+    /// The keys that sections were asked for, by path, on this test's thread.
+    static KNOWN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Called by every section when it is done.
+pub(super) fn note_known(path: &str, known: &[&'static str]) {
+    KNOWN.with_borrow_mut(|all| all.extend(known.iter().map(|key| section::join(path, key))));
+}
+
+/// A file in the repository's root.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn environment(pairs: &[(&str, &str)]) -> Environment {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// What a configuration came to: its settings, and all messages with the directory cut off.
+struct Loaded {
+    settings: Option<Settings>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Loaded {
+    fn from(sources: &Sources, dir: &Path) -> Self {
+        let dir = format!("{}/", dir.display());
+        let plain = |text: String| text.replace(&dir, "");
+        let (settings, warnings) = load_with_warnings(sources);
+        let warnings = warnings.iter().map(|warning| plain(warning.to_string())).collect();
+        match settings {
+            Ok(settings) => Self { settings: Some(settings), problems: Vec::new(), warnings },
+            Err(problems) => {
+                assert_ne!(problems, [], "no settings, and nobody says why");
+                let problems = problems.iter().map(|problem| plain(problem.to_string())).collect();
+                Self { settings: None, problems, warnings }
+            }
+        }
+    }
+
+    /// A file `config.yaml` of this text, with these variables.
+    fn text(text: &str, variables: &[(&str, &str)]) -> Self {
+        Self::files(&[("config.yaml", text)], variables)
+    }
+
+    /// Files beside each other, the first of them the main one.
+    fn files(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let config = Some(dir.path().join(files[0].0));
+        let environment = environment(variables);
+        Self::from(&Sources { config, environment, ..Sources::default() }, dir.path())
+    }
+
+    fn settings(self) -> Settings {
+        self.settings.unwrap_or_else(|| panic!("problems: {:#?}", self.problems))
+    }
+
+    fn destination(self, name: &str) -> Destination {
+        let destinations = self.settings().destinations;
+        destinations.into_iter().find(|d| d.name.as_str() == name).unwrap()
+    }
+
+    /// Every message, for a snapshot.
+    fn messages(&self) -> String {
+        let problems = self.problems.iter().map(|problem| format!("error: {problem}\n"));
+        let warnings = self.warnings.iter().map(|warning| format!("warning: {warning}\n"));
+        problems.chain(warnings).collect::<Vec<_>>().concat()
+    }
+}
+
+/// Every variable that the examples name.
+const SET: [(&str, &str); 7] = [
+    ("OPENAI_API_KEY", "sk-openai"),
+    ("ANTHROPIC_API_KEY", "sk-anthropic"),
+    ("LITELLM_MASTER_KEY", "sk-f3a9d2c47b1e4c8a"),
+    ("AUDIT_URL", "https://audit.example.com/in?token=hidden"),
+    ("AUDIT_KEY", "audit-key"),
+    ("WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("BACKUP_WEBHOOK_SECRET", "backup-secret"),
+];
+
+const EXAMPLES: [&str; 4] = [
+    "examples/config.yaml",
+    "examples/litellm/config.yaml",
+    "examples/litellm/config_rubrik.yaml",
+    "examples/webhooks/webhook_config.yaml",
+];
+
+/// What `hookgate check` prints about a file of the repository.
+fn check(path: &str, variables: &[(&str, &str)]) -> String {
+    let args = crate::cli::check::Args {
+        config: Some(repository(path)),
+        webhooks: None,
+        callbacks: None,
+        defaults: false,
+    };
+    let mut out = Vec::new();
+    crate::cli::check::run(args, environment(variables), &mut out).unwrap();
+    let root = format!("{}/", repository("").display());
+    String::from_utf8(out).unwrap().replace(root.trim_end_matches('/'), "").replace(": /", ": ")
+}
+
+#[test]
+fn the_examples_load_with_their_variables_set() {
+    for path in EXAMPLES {
+        insta::assert_snapshot!(format!("set_{path}").replace('/', "-"), check(path, &SET));
+    }
+}
+
+#[test]
+fn the_examples_name_what_they_need_without_their_variables() {
+    for path in EXAMPLES {
+        insta::assert_snapshot!(format!("unset_{path}").replace('/', "-"), check(path, &[]));
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    for path in EXAMPLES {
+        let shown = check(path, &SET);
+        let (settings, _) = load(&Sources {
+            config: Some(repository(path)),
+            environment: environment(&SET),
+            ..Sources::default()
+        })
+        .unwrap();
+        for (name, value) in SET {
+            assert!(!shown.contains(value), "{path} shows {name}");
+            let is_url = name == "AUDIT_URL";
+            assert!(is_url || !format!("{settings:?}").contains(value), "{path} debugs {name}");
+        }
+        assert!(!shown.contains("token=") && !shown.contains("efc57707"), "{shown}");
+    }
+}
+
+#[test]
+fn the_defaults_in_the_file_are_those_in_the_code() {
+    let variables = [("OPENAI_API_KEY", "x")];
+    let model = "model_list: [{model_name: a, litellm_params: {model: openai/a}}]\n";
+    let minimal = Loaded::text(model, &variables);
+    KNOWN.take();
+    let written = Loaded::text(&format!("{DEFAULTS}\n{model}"), &variables);
+    assert_eq!(written.problems, [""; 0]);
+    assert_eq!(written.warnings.len(), 3, "{:#?}", written.warnings); // budget, rate_limit; nowhere to send
+    let (minimal, written) = (minimal.settings(), written.settings());
+    assert_eq!(format!("{written:#?}"), format!("{minimal:#?}"));
+    let policy = |text: &str| {
+        let report = Report::default();
+        let file = std::sync::Arc::new(report::SourceFile { order: 0, name: "x".into() });
+        let tree = located::parse(text, &file, &report).unwrap();
+        Sections::open(Some(&tree), None, &report).unwrap().read_policy()
+    };
+    assert_eq!(policy(DEFAULTS), Policy::default());
+}
+
+#[test]
+fn every_setting_of_ours_is_written_in_the_file_of_defaults() {
+    KNOWN.take();
+    let _ = Loaded::text(DEFAULTS, &[]);
+    let file = std::sync::Arc::new(report::SourceFile { order: 0, name: "x".into() });
+    let tree = located::parse(DEFAULTS, &file, &Report::default()).unwrap();
+    let ours = ["hookgate", "retry", "security", "delivery", "events"];
+    let missing: Vec<_> = KNOWN
+        .take()
+        .into_iter()
+        .filter(|path| path.split_once('.').is_some_and(|(top, _)| ours.contains(&top)))
+        .filter(|path| path.split('.').try_fold(&tree, |node, key| node.get(key)).is_none())
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn every_setting_of_a_webhook_is_written_in_the_file_of_defaults() {
+    KNOWN.take();
+    let entry = "webhooks: {a: {url: 'https://x.example'}}";
+    let _ = Loaded::text(entry, &[]);
+    let missing: Vec<_> = KNOWN
+        .take()
+        .iter()
+        .filter_map(|path| path.strip_prefix("webhooks.a."))
+        .filter(|key| !DEFAULTS.contains(&format!("#       {key}:")))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn without_a_file_the_error_says_how_to_start() {
+    let found = Loaded::from(&Sources::default(), Path::new("/none"));
+    insta::assert_snapshot!(found.messages());
+    let sources = Sources { config: Some("/none/config.yaml".into()), ..Sources::default() };
+    insta::assert_snapshot!(Loaded::from(&sources, Path::new("/none")).messages());
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(&config, "hookgate: {host: '::1', port: 1, data_dir: a}").unwrap();
+    let sources = Sources { config: Some(config), ..Sources::default() };
+    let settings = Loaded::from(&sources, dir.path()).settings();
+    assert_eq!(settings.proxy.listen.to_string(), "[::1]:1");
+    assert_eq!(settings.store.data_dir, Path::new("a"));
+    let sources = Sources {
+        host: Some("127.0.0.2".into()),
+        port: Some(2),
+        data_dir: Some("b".into()),
+        ..sources
+    };
+    let settings = Loaded::from(&sources, dir.path()).settings();
+    assert_eq!(settings.proxy.listen.to_string(), "127.0.0.2:2");
+    assert_eq!(settings.store.data_dir, Path::new("b"));
+}
+
+#[test]
+fn another_address_than_loopback_needs_a_master_key() {
+    let file = "hookgate: {host: 0.0.0.0}\n";
+    insta::assert_snapshot!(Loaded::text(file, &[]).problems.join("\n"));
+    let with_key = format!("{file}general_settings: {{master_key: sk-9c1f7e2ab4}}\n");
+    assert_eq!(Loaded::text(&with_key, &[]).settings().proxy.listen.to_string(), "0.0.0.0:4000");
+    let variable = [("LITELLM_MASTER_KEY", "sk-9c1f7e2ab4")];
+    assert!(Loaded::text(file, &variable).settings().proxy.master_key.is_some());
+    // A key that is named and not set must not open the door.
+    let unset = "general_settings: {master_key: os.environ/NONE}\n";
+    assert_eq!(Loaded::text(unset, &[]).problems.len(), 1);
+}
+
+#[test]
+fn the_file_of_webhooks_may_be_named_or_given_or_stand_alone() {
+    let webhooks = "webhooks: {a: {url: 'https://x.example/a'}}\nretry: {max_attempts: 9}\n";
+    let main = "webhook_config: hooks.yaml\nwebhooks: {b: {url: 'https://x.example/b'}}\n";
+    let by_path = Loaded::files(&[("config.yaml", main), ("hooks.yaml", webhooks)], &[]);
+    let names = |settings: &Settings| -> Vec<_> {
+        settings.destinations.iter().map(|d| (d.name.to_string(), d.retry.max_attempts)).collect()
+    };
+    let both = vec![("b".to_owned(), 9), ("a".to_owned(), 9)];
+    assert_eq!(names(&by_path.settings()), both);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hooks.yaml");
+    std::fs::write(&path, webhooks).unwrap();
+    let sources = Sources { webhooks: Some(path), ..Sources::default() };
+    assert_eq!(names(&Loaded::from(&sources, dir.path()).settings()), both[1..]);
+
+    let twice =
+        "webhook_config: hooks.yaml\nretry: {}\nwebhooks: {a: {url: 'https://x.example'}}\n";
+    let twice = Loaded::files(&[("config.yaml", twice), ("hooks.yaml", webhooks)], &[]);
+    insta::assert_snapshot!(twice.problems.join("\n"));
+    let lost = Loaded::text("webhook_config: nowhere.yaml\n", &[]);
+    insta::assert_snapshot!(lost.problems.join("\n"));
+}
+
+#[test]
+fn whatever_is_left_of_a_file_it_loads_or_is_explained() {
+    for path in EXAMPLES {
+        let text = std::fs::read_to_string(repository(path)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let without = (0..lines.len()).map(|gone| {
+            let kept = lines.iter().enumerate().filter(|(number, _)| *number != gone);
+            kept.map(|(_, line)| *line).collect::<Vec<_>>().join("\n")
+        });
+        let cut = text.char_indices().step_by(7).map(|(end, _)| text[..end].to_owned());
+        // `Loaded` asserts that there are settings or problems.
+        without.chain(cut).for_each(|text| drop(Loaded::text(&text, &SET)));
+    }
+}

@@ -67,6 +67,15 @@ impl Variables {
         self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The variable to set so that this one has a value, if it has none: itself, or the one that
+    /// the block defines it by.
+    pub(crate) fn lacking<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        match self.get(name) {
+            Some(_) => None,
+            None => Some(self.broken.get(name).map_or(name, String::as_str)),
+        }
+    }
+
     /// Replaces the variables in every text of a tree.
     pub(crate) fn fill(&self, node: &mut Node) {
         match &mut node.value {
@@ -95,12 +104,8 @@ impl Variables {
 
     fn append(&self, name: &str, made: &mut Text) {
         made.is_substituted = true;
-        match self.get(name) {
-            Some(value) => made.content.push_str(value),
-            None => {
-                made.missing.push(self.broken.get(name).map_or(name, String::as_str).to_owned());
-            }
-        }
+        made.missing.extend(self.lacking(name).map(str::to_owned));
+        made.content.push_str(self.get(name).unwrap_or_default());
     }
 }
 

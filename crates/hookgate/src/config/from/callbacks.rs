@@ -191,16 +191,19 @@ impl Reader<'_> {
             }
         }
         if let Some(field) = section.get("environment_variables") {
-            missing.extend(field.texts().into_iter().filter(|n| self.variables.get(n).is_none()));
+            let names = field.texts();
+            let lacking = names.iter().filter_map(|name| self.variables.lacking(name));
+            missing.extend(lacking.map(str::to_owned));
         }
         missing.sort();
         missing.dedup();
         if !missing.is_empty() {
+            let name = &asked.name;
+            let it = if missing.len() == 1 { "it" } else { "them" };
+            let what = not_set(&missing);
             asked.field.problem(format!(
-                "`{}` cannot be used: {}; set it where the gateway runs, or in \
-                 environment_variables",
-                asked.name,
-                not_set(&missing)
+                "`{name}` cannot be used: {what}; set {it} where the gateway runs, or in \
+                 environment_variables"
             ));
             return None;
         }
@@ -318,15 +321,20 @@ impl Reader<'_> {
             ));
         } else {
             let configured = settings.into_iter().flat_map(names);
-            let mut all: Vec<&str> = configured.chain(self.registry.names()).collect();
-            all.push("generic_api");
-            let near = did_you_mean(name, all.iter().chain(known::CALLBACKS).copied());
-            all.sort_unstable();
-            all.dedup();
-            asked.field.problem(format!(
-                "there is no callback `{name}`{near}; add callback_settings.{name}, or use one of {}",
-                all.join(", ")
-            ));
+            let mut ours: Vec<&str> = configured.chain(self.registry.names()).collect();
+            ours.push("generic_api");
+            let near = did_you_mean(name, ours.iter().chain(known::CALLBACKS).copied());
+            ours.retain(|name| !known::CALLBACKS.contains(name));
+            ours.sort_unstable();
+            ours.dedup();
+            let what = format!("there is no callback `{name}`");
+            if near.is_empty() {
+                let ours = ours.join(", ");
+                let or = format!("add callback_settings.{name}, or use one of {ours}");
+                asked.field.problem(format!("{what}; {or}"));
+            } else {
+                asked.field.problem(format!("{what}{near}"));
+            }
         }
     }
 
@@ -386,7 +394,7 @@ fn read_event_types(asked: &Asked<'_>, section: &Section<'_>) -> Vec<EventType> 
         .into_iter()
         .filter(|kind| own.contains(kind) && asked.event_types.contains(kind))
         .collect();
-    if let Some(field) = field.filter(|_| both.is_empty()) {
+    if let Some(field) = field.filter(|_| both.is_empty() && !own.is_empty()) {
         field.warning(format!(
             "leaves nothing to send: `{}` is named in a list of other events",
             asked.name

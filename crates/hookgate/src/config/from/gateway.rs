@@ -9,6 +9,7 @@ use proxy::config::{Deployment, Routing};
 use crate::config::{
     known,
     policy::set,
+    report::Report,
     section::{Field, Section, Unknown},
     variable::Variables,
 };
@@ -126,8 +127,18 @@ pub(crate) struct General {
 }
 
 /// Reads `general_settings`.
-pub(crate) fn read_general(section: Option<Section<'_>>, variables: &Variables) -> General {
-    let from_variable = || variables.get(MASTER_KEY_VARIABLE).map(Secret::new);
+pub(crate) fn read_general(
+    section: Option<Section<'_>>,
+    variables: &Variables,
+    report: &Report,
+) -> General {
+    let from_variable = || {
+        let key = variables.get(MASTER_KEY_VARIABLE)?;
+        if let Some(what) = weakness(key) {
+            report.warning_outside(format!("{MASTER_KEY_VARIABLE}: {what}"));
+        }
+        Some(Secret::new(key))
+    };
     let Some(section) = section else {
         return General { master_key: from_variable(), allow_client_mock_response: true };
     };
@@ -140,20 +151,23 @@ pub(crate) fn read_general(section: Option<Section<'_>>, variables: &Variables) 
         None => from_variable(),
     };
     if let Some(field) = field.filter(|_| !permit_weak)
-        && let Some(key) = &master_key
+        && let Some(what) = master_key.as_ref().and_then(|key| weakness(key.expose()))
     {
-        warn_weak(&field, key.expose());
+        field.warning(what);
     }
     section.finish(Unknown::Warn, known::GENERAL_SETTINGS);
     General { master_key, allow_client_mock_response }
 }
 
-fn warn_weak(field: &Field<'_>, key: &str) {
+/// What speaks against a master key, if anything does.
+fn weakness(key: &str) -> Option<&'static str> {
     if known::WEAK_MASTER_KEYS.contains(&key) || key.len() < 8 {
-        field.warning(
+        Some(
             "is a key that anybody would try first; make one with: echo sk-$(openssl rand -hex 24)",
-        );
-    } else if !key.starts_with("sk-") {
-        field.warning("does not begin with sk-, as LiteLLM wants it; it works here all the same");
+        )
+    } else if key.starts_with("sk-") {
+        None
+    } else {
+        Some("does not begin with sk-, as LiteLLM wants it; it works here all the same")
     }
 }

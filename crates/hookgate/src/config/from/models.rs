@@ -310,18 +310,18 @@ fn is_openai_model(text: &str) -> bool {
 
 fn unknown_provider(prefix: &str, model: &str) -> String {
     let names = provider_names();
-    if known::PROVIDERS.contains(&prefix) {
-        return format!(
-            "hookgate does not speak to `{prefix}` yet; known providers are {}",
-            names.join(", ")
-        );
-    }
     let near = did_you_mean(prefix, names.iter().copied());
-    format!(
-        "`{model}` begins with no known provider{near}; known are {}; for another \
-         OpenAI-compatible server write openai/… and its api_base",
-        names.join(", ")
-    )
+    if known::PROVIDERS.contains(&prefix) {
+        format!("hookgate does not speak to `{prefix}` yet; it speaks to {}", names.join(", "))
+    } else if near.is_empty() {
+        format!(
+            "`{model}` begins with no known provider; for an OpenAI-compatible server write \
+             openai/… and its api_base; known are {}",
+            names.join(", ")
+        )
+    } else {
+        format!("`{model}` begins with no known provider{near}")
+    }
 }
 
 fn provider_names() -> Vec<&'static str> {
@@ -400,11 +400,11 @@ pub(crate) fn check_reference(name: &str, known: &[&str], at: &At, path: &str, r
     }
 }
 
-/// An empty `model_list`, or none.
+/// Warns of an empty `model_list`, or of none.
 pub(crate) fn warn_empty(node: Option<&Node>, report: &Report) {
-    let what = "model_list is empty, so every call is answered with an unknown model";
+    let so = "so every call is answered with an error";
     match node {
-        Some(node) => report.warning(&node.at, "", what),
-        None => report.warning_outside(what),
+        Some(node) => report.warning(&node.at, "model_list", format!("is empty, {so}")),
+        None => report.warning_outside(format!("there is no model_list, {so}")),
     }
 }

@@ -41,7 +41,7 @@ impl Subscription {
     pub(crate) fn read(&mut self, section: Section<'_>) {
         if let Some(field) = section.get("subscribe") {
             self.event_types = parts::event_types(&field);
-            if self.event_types.is_empty() {
+            if field.item_or_items().is_empty() {
                 field.warning("names no event type, so webhooks without event_types get nothing");
             }
         }
@@ -63,7 +63,7 @@ pub(crate) fn read(
         .filter_map(|(entry, field)| {
             check_name(&entry.key, &entry.at, &field);
             let section = field.section()?;
-            read_entry(&entry.key, &entry.at, section, subscription, policy)
+            Some(read_entry(&entry.key, &entry.at, section, subscription, policy))
         })
         .collect()
 }
@@ -83,7 +83,7 @@ fn read_entry(
     section: Section<'_>,
     subscription: &Subscription,
     policy: &Policy,
-) -> Option<Draft> {
+) -> Draft {
     let path = section.path.clone();
     let draft = |destination, failover_for| Draft {
         name: name.to_owned(),
@@ -94,7 +94,7 @@ fn read_entry(
     };
     // The secrets of a disabled entry need not be set.
     if section.get("enabled").and_then(|field| field.flag()) == Some(false) {
-        return Some(draft(None, FailoverFor::Nobody));
+        return draft(None, FailoverFor::Nobody);
     }
     let own = Own::read(&section, policy);
     let field = section.get("url");
@@ -117,7 +117,8 @@ fn read_entry(
     section.finish(Unknown::Warn, &[]);
     let destination = Destination {
         name: DestinationName::new(name),
-        url: address?.url,
+        // Without an address there is a problem already, and no settings come of it.
+        url: address.map(|address| address.url).unwrap_or_default(),
         method: own.method,
         headers: headers.into_vec(),
         format,
@@ -136,7 +137,7 @@ fn read_entry(
         allow_private: own.allow_private,
         backup: None,
     };
-    Some(draft(Some(destination), failover_for))
+    draft(Some(destination), failover_for)
 }
 
 #[derive(Clone, Copy)]
