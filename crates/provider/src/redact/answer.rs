@@ -68,12 +68,12 @@ impl Answer {
                 ("choices", b'[') => {
                     rewrite_elements(bytes, value.start, out, &mut |choice, out| {
                         self.choice(bytes, choice, out);
-                    })
+                    });
                 }
                 ("content", b'[') => {
                     rewrite_elements(bytes, value.start, out, &mut |block, out| {
                         self.said(bytes, 0, block, out);
-                    })
+                    });
                 }
                 ("message", b'{') => self.top(bytes, value.start, out),
                 ("content_block" | "delta", b'{') => self.said(bytes, index, value, out),
