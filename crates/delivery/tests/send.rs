@@ -95,7 +95,8 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     loop {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length: usize = head.split("Content-Length: ").nth(1)?.lines().next()?.parse().ok()?;
+            let length: usize =
+                head.split("Content-Length: ").nth(1)?.lines().next()?.parse().ok()?;
             if body.len() == length {
                 return Some(text.into_owned());
             }

@@ -50,8 +50,9 @@ fn passes(event: &Event, filter: &EventFilter) -> bool {
         && passes_severity(report, filter)
 }
 
-/// Matches the name that the caller used, and those of the deployment that made the outcome: public,
-/// the provider's, and the provider's behind its prefix (`openai/gpt-4o`).
+/// Matches the name that the caller used, and those of the deployment that made the outcome: its
+/// public one, the provider's, and the provider's behind its prefix (`openai/gpt-4o`). Pieces of a
+/// stream know the caller's name only.
 fn passes_models(call: &Call, report: Option<&Report>, globs: &[String]) -> bool {
     if globs.is_empty() {
         return true;
@@ -92,8 +93,8 @@ fn passes_severity(report: Option<&Report>, filter: &EventFilter) -> bool {
     }
 }
 
-/// Whether a glob matches a whole name: `*` stands for any characters, `?` for one; everything else,
-/// case included, for itself.
+/// Whether a glob matches a whole name: `*` stands for any characters, `?` for one; everything
+/// else, case included, for itself.
 fn glob_matches(glob: &str, name: &str) -> bool {
     let (mut glob, mut name) = (glob.chars(), name.chars());
     // Where to go on if what follows the last star does not fit: one character later.
