@@ -2,7 +2,8 @@
 //! on the disk. Run it alone on the machine: `cargo run --release -p store --example append`.
 //!
 //! "Building" is the same work without a journal; the other columns are by thread, so that the
-//! callers' share is "callers" less "building". An argument names the directory to write in.
+//! callers' share is "callers" less "building". Arguments name the directory to write in, and one line
+//! of the report to measure alone: `-- /tmp "Process 700 16"`.
 
 #![expect(clippy::print_stdout, reason = "a report for people")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may die")]
@@ -35,6 +36,7 @@ const SPAN: Duration = Duration::from_secs(3);
 
 fn main() {
     let dir = std::env::args().nth(1).unwrap_or_else(|| "/tmp".to_owned());
+    let only = std::env::args().nth(2);
     println!(
         "durability request appenders |  calls/s group | µs/call: building callers writer keeper \
          journal | commit µs p50   p99 p99.9 | bytes/call"
@@ -43,7 +45,10 @@ fn main() {
         [(Durability::Process, 700), (Durability::Process, 51_000), (Durability::Power, 700)]
     {
         for appenders in [1, 16, 64] {
-            measure(Path::new(&dir), durability, request_bytes, appenders);
+            let name = format!("{durability:?} {request_bytes} {appenders}");
+            if only.as_ref().is_none_or(|only| *only == name) {
+                measure(Path::new(&dir), durability, request_bytes, appenders);
+            }
         }
     }
 }

@@ -8,3 +8,6 @@ pub mod journal;
 pub mod lanes;
 
 pub mod sqlite;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;

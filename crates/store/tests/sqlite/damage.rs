@@ -1,0 +1,162 @@
+//! Bytes that are not what was written: nothing is skipped in silence, and nothing else is lost.
+
+use std::{fs, os::unix::fs::FileExt};
+
+use domain::record::{Record, Sequence};
+use store::{
+    conformance::{
+        Engine,
+        journal::{ALL, append_all, expect_entries, expect_unsettled},
+        sample::{admitted, captured, lane, sealed},
+    },
+    journal::{Journal, ReadError},
+    lanes::Settlement,
+};
+
+use crate::engine::SqliteEngine;
+
+fn records() -> Vec<Record> {
+    vec![admitted(1), captured(1, 0), sealed(1, 700), admitted(2), sealed(2, 700), admitted(3)]
+}
+
+async fn stored(engine: &mut SqliteEngine) {
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &records()).await;
+    engine.close();
+}
+
+/// Where the record's frame begins in the data file, each record being a block of its own.
+fn position(engine: &SqliteEngine, sequence: u64) -> u64 {
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    let position = "SELECT position FROM blocks WHERE first = ?1";
+    db.query_row(position, [sequence.cast_signed()], |row| row.get::<_, i64>(0)).unwrap() as u64
+}
+
+async fn expect_corrupt(journal: &dyn Journal, cursor: u64, sequence: u64) {
+    let refused = journal.read_after(Sequence(cursor), ALL).await;
+    assert!(
+        matches!(refused, Err(ReadError::Corrupt { sequence: at, .. }) if at.0 == sequence),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_byte_is_reported_by_its_sequence_wherever_it_stands() {
+    for sequence in 1..=6 {
+        let mut engine = SqliteEngine::new();
+        stored(&mut engine).await;
+        let data = fs::File::options().read(true).write(true).open(engine.file(".data")).unwrap();
+        let at = position(&engine, sequence) + 40;
+        let mut byte = [0];
+        data.read_exact_at(&mut byte, at).unwrap();
+        data.write_all_at(&[byte[0] ^ 4], at).unwrap();
+
+        let journal = engine.open_now().journal;
+        expect_corrupt(&*journal, sequence - 1, sequence).await;
+        // What stands after it is still there, and the journal goes on.
+        expect_entries(&*journal, Sequence(sequence), &records()[sequence as usize..]).await;
+        assert_eq!(journal.append(admitted(9)).await.unwrap(), Sequence(7));
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_the_damage_is_read_first() {
+    let mut engine = SqliteEngine::new();
+    stored(&mut engine).await;
+    let data = fs::File::options().write(true).open(engine.file(".data")).unwrap();
+    data.write_all_at(&[0xff; 9], position(&engine, 4)).unwrap();
+    let journal = engine.open_now().journal;
+    let read = journal.read_after(Sequence(0), ALL).await;
+    match read {
+        Ok(entries) => assert_eq!(entries.len(), 3),
+        Err(error) => panic!("the entries before the damage are whole: {error}"),
+    }
+    expect_corrupt(&*journal, 3, 4).await;
+}
+
+#[tokio::test]
+async fn a_missing_row_is_reported_and_not_skipped() {
+    let mut engine = SqliteEngine::new();
+    stored(&mut engine).await;
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    db.execute("DELETE FROM blocks WHERE first = 3", []).unwrap();
+    drop(db);
+    let refused = store::sqlite::Store::open(
+        engine.config.clone(),
+        std::sync::Arc::new(domain::time::SystemClock),
+    );
+    let error = refused.unwrap_err();
+    assert!(error.to_string().contains("record 3"), "{error}");
+}
+
+#[tokio::test]
+async fn data_that_never_reached_the_disk_end_the_journal_before_them() {
+    for holes in [false, true] {
+        let mut engine = SqliteEngine::new();
+        stored(&mut engine).await;
+        let data = fs::File::options().write(true).open(engine.file(".data")).unwrap();
+        let length = data.metadata().unwrap().len();
+        data.set_len(position(&engine, 5) + 100).unwrap();
+        if holes {
+            data.set_len(length).unwrap();
+        }
+        let journal = engine.open_now().journal;
+        expect_entries(&*journal, Sequence(0), &records()[..4]).await;
+        expect_unsettled(&*journal, &[2]).await;
+        assert_eq!(journal.append(sealed(2, 5)).await.unwrap(), Sequence(5));
+        engine.crash();
+        let journal = engine.open_now().journal;
+        expect_entries(&*journal, Sequence(4), &[sealed(2, 5)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_end_gives_no_sequence_again_that_a_lane_has_settled() {
+    let mut engine = SqliteEngine::new();
+    stored(&mut engine).await;
+    let lanes = engine.open_now().lanes;
+    let settled = Settlement { cursor: Some(Sequence(6)), ..Settlement::default() };
+    lanes.settle(&lane("a"), settled).await.unwrap();
+    engine.close();
+    let data = fs::File::options().write(true).open(engine.file(".data")).unwrap();
+    data.set_len(position(&engine, 4)).unwrap();
+
+    let journal = engine.open_now().journal;
+    assert_eq!(*journal.head().borrow(), Sequence(6));
+    assert_eq!(journal.append(admitted(7)).await.unwrap(), Sequence(7));
+    for reopened in [false, true] {
+        let journal = if reopened { engine.open_now().journal } else { journal.clone() };
+        expect_entries(&*journal, Sequence(6), &[admitted(7)]).await;
+        let all = journal.read_after(Sequence(0), ALL).await.unwrap();
+        let sequences: Vec<_> = all.iter().map(|entry| entry.sequence.0).collect();
+        assert_eq!(sequences, [1, 2, 3, 7]);
+    }
+}
+
+/// What a loss of power may leave of SQLite's write-ahead log: any beginning of it.
+#[tokio::test]
+async fn any_cut_of_the_log_leaves_a_beginning_of_the_journal() {
+    let mut engine = SqliteEngine::new();
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &records()).await;
+    engine.crash();
+    let wal = fs::read(engine.file(".db-wal")).unwrap();
+    assert!(wal.len() > 6 * 4096, "nothing was checkpointed");
+    let mut kept = Vec::new();
+    for length in (0..=wal.len()).rev().step_by(1013) {
+        engine.crash();
+        fs::write(engine.file(".db-wal"), &wal[..length]).unwrap();
+        // The period is no older than the log if the log's beginning is gone.
+        let journal = engine.open_now().journal;
+        let head = journal.head().borrow().0 as usize;
+        expect_entries(&*journal, Sequence(0), &records()[..head]).await;
+        let next = journal.append(admitted(40)).await.unwrap();
+        assert_eq!(next, Sequence(head as u64 + 1));
+        kept.push(head);
+        // The next round begins from the uncut files again.
+        engine.close();
+        fs::write(engine.file(".db-wal"), &wal).unwrap();
+    }
+    kept.dedup();
+    assert_eq!(kept, [6, 5, 4, 3, 2, 1, 0]);
+}

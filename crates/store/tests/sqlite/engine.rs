@@ -1,0 +1,106 @@
+//! A store in a directory that a crash replaces by a copy of itself.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use store::{
+    conformance::{Engine, HandClock, Opened, sample::MORNING},
+    sqlite::{Config, Store},
+};
+use tempfile::TempDir;
+
+/// A store in a directory that a crash replaces by a copy of itself.
+pub(crate) struct SqliteEngine {
+    pub(crate) config: Config,
+    root: TempDir,
+    crashes: usize,
+    store: Option<Store>,
+}
+
+impl SqliteEngine {
+    /// A fresh one.
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A fresh one with other settings.
+    pub(crate) fn with(set: impl FnOnce(&mut Config)) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = small_config(root.path().join("data"));
+        set(&mut config);
+        Self { config, root, crashes: 0, store: None }
+    }
+
+    /// Opens it at a time that stands.
+    pub(crate) fn open_now(&mut self) -> Opened {
+        self.open(Arc::new(HandClock::at(MORNING)))
+    }
+
+    /// The directory of the journal's files.
+    pub(crate) fn journal_dir(&self) -> PathBuf {
+        self.config.data_dir.join("journal")
+    }
+
+    /// The file of the journal's first period with this suffix.
+    pub(crate) fn file(&self, suffix: &str) -> PathBuf {
+        self.journal_dir().join(format!("{:020}{suffix}", 1))
+    }
+
+    /// The first sequences of the journal's periods.
+    pub(crate) fn periods(&self) -> Vec<u64> {
+        let files = fs::read_dir(self.journal_dir()).unwrap();
+        let mut firsts: Vec<u64> = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|suffix| suffix == "db"))
+            .filter_map(|path| path.file_stem()?.to_str()?.parse().ok())
+            .collect();
+        firsts.sort_unstable();
+        firsts
+    }
+}
+
+/// Settings for tests, which need little of anything.
+pub(crate) fn small_config(data_dir: PathBuf) -> Config {
+    Config { ballast_bytes: 64 << 10, ..Config::with_defaults(data_dir) }
+}
+
+impl Engine for SqliteEngine {
+    fn open(&mut self, clock: Arc<HandClock>) -> Opened {
+        self.close();
+        let store = Store::open(self.config.clone(), clock).unwrap();
+        let opened = Opened { journal: store.journal(), lanes: store.lanes() };
+        self.store = Some(store);
+        opened
+    }
+
+    /// What the next process finds is what the files hold at this instant.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        let copy = self.root.path().join(format!("after crash {}", self.crashes));
+        copy_dir(&self.config.data_dir, &copy);
+        self.close();
+        self.config.data_dir = copy;
+    }
+
+    fn close(&mut self) {
+        drop(self.store.take());
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_dir(&path, &to);
+        } else if path.file_name().unwrap() != "ballast" && path.exists() {
+            // The memory that processes share does not outlive them, but SQLite must cope with
+            // what a killed one left in its file.
+            fs::copy(path, to).unwrap();
+        }
+    }
+}

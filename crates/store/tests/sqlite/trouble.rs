@@ -1,0 +1,89 @@
+//! A broken database: no new calls, outcomes wait, and all goes on once it is mended.
+
+use store::{
+    conformance::{
+        Engine, HandClock,
+        journal::{append_all, expect_entries, expect_unsettled},
+        sample::{MORNING, admitted, attempt, lane, sealed},
+    },
+    journal::{AppendError, Health},
+    lanes::Settlement,
+};
+
+use domain::record::Sequence;
+
+use crate::engine::SqliteEngine;
+
+/// Breaks the live file for every connection, until the returned statement is run.
+fn break_it(db: &rusqlite::Connection) -> String {
+    let made = "SELECT sql FROM sqlite_schema WHERE name = 'blocks'";
+    let made: String = db.query_row(made, [], |row| row.get(0)).unwrap();
+    db.execute_batch("ALTER TABLE blocks RENAME TO hidden").unwrap();
+    assert!(made.starts_with("CREATE TABLE blocks"));
+    "ALTER TABLE hidden RENAME TO blocks".to_owned()
+}
+
+#[tokio::test]
+async fn outcomes_wait_for_a_broken_database_and_calls_are_refused() {
+    let mut engine = SqliteEngine::new();
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[admitted(1), admitted(2)]).await;
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    let mend = break_it(&db);
+
+    let waiting = journal.append(sealed(1, 100));
+    let refused = journal.append(admitted(3)).await;
+    assert!(matches!(refused, Err(AppendError::Refusing { .. })), "{refused:?}");
+    assert!(matches!(journal.health(), Health::Refusing(reason) if reason.contains("blocks")));
+
+    db.execute_batch(&mend).unwrap();
+    assert_eq!(waiting.await.unwrap(), Sequence(3));
+    // The writer tries again every second; until then calls are refused at once.
+    loop {
+        match journal.append(admitted(4)).await {
+            Ok(sequence) => break assert_eq!(sequence, Sequence(4)),
+            Err(AppendError::Refusing { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(journal.health(), Health::Ready);
+    engine.crash();
+    let journal = engine.open_now().journal;
+    let kept = [admitted(1), admitted(2), sealed(1, 100), admitted(4)];
+    expect_entries(&*journal, Sequence(0), &kept).await;
+}
+
+#[tokio::test]
+async fn when_hope_is_gone_the_caller_is_told_and_the_call_stays_open() {
+    let mut engine = SqliteEngine::new();
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[admitted(1)]).await;
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    let mend = break_it(&db);
+    let refused = journal.append(sealed(1, 100)).await;
+    assert!(matches!(refused, Err(AppendError::Commit { .. })), "{refused:?}");
+    db.execute_batch(&mend).unwrap();
+    engine.crash();
+    let journal = engine.open_now().journal;
+    expect_unsettled(&*journal, &[1]).await;
+    append_all(&*journal, &[sealed(1, 100)]).await;
+}
+
+#[tokio::test]
+async fn only_the_newest_attempts_are_kept() {
+    let mut engine = SqliteEngine::with(|config| config.attempts_max = 10);
+    let lanes = engine.open(std::sync::Arc::new(HandClock::at(MORNING))).lanes;
+    for round in 0..3_u16 {
+        let attempts = (0..1000).map(|number| attempt(round * 1000 + number)).collect();
+        let settlement = Settlement { attempts, ..Settlement::default() };
+        lanes.settle(&lane("a"), settlement).await.unwrap();
+    }
+    engine.close();
+    let db = rusqlite::Connection::open(engine.config.data_dir.join("state.db")).unwrap();
+    let (count, oldest): (i64, String) = db
+        .query_row("SELECT count(*), min(delivery) FROM attempts", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!((count, oldest.as_str()), (10, "bat_2990"));
+}
