@@ -47,10 +47,13 @@ pub fn run(args: Args, environment: Environment, out: &mut impl Write) -> anyhow
         .collect::<Vec<_>>()
         .join(", ");
     if !found.is_empty() {
-        writeln!(out, "{found}\n")?;
+        writeln!(out, "{found}")?;
     }
     match settings {
         Some(settings) => {
+            if !found.is_empty() {
+                writeln!(out)?;
+            }
             write!(out, "{}", config::describe(&settings))?;
             Ok(ExitCode::SUCCESS)
         }

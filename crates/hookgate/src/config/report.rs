@@ -1,6 +1,6 @@
 //! Problems and warnings, gathered while a configuration is checked.
 //!
-//! Invariant: what is handed out is ordered by file, line and column, and nothing stands there twice.
+//! Invariant: what is handed out is ordered by file, line and column, and holds nothing twice.
 
 use std::{cell::RefCell, fmt, sync::Arc};
 

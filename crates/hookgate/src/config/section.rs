@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
         self.entries.iter().map(|entry| (entry, self.field(entry)))
     }
 
-    /// Takes note of the keys that were not asked for. `passed_over` are those that the other system
+    /// Takes note of the keys that were not asked for. `passed_over` are those that LiteLLM
     /// has and that the gateway does not act on.
     pub(crate) fn finish(self, unknown: Unknown, passed_over: &[&str]) {
         #[cfg(test)]

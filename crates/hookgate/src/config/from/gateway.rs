@@ -14,7 +14,7 @@ use crate::config::{
     variable::Variables,
 };
 
-use super::models::{TIMEOUT_SECS_MAX, check_reference, model_names};
+use super::models::{TIMEOUT_SECS_MAX, UNSENDABLE, check_reference, is_sendable, model_names};
 
 /// Attempts on the same model name after the first, by default: LiteLLM's router's.
 const NUM_RETRIES: u32 = 2;
@@ -134,6 +134,9 @@ pub(crate) fn read_general(
 ) -> General {
     let from_variable = || {
         let key = variables.get(MASTER_KEY_VARIABLE)?;
+        if !is_sendable(key) {
+            report.problem_outside(format!("{MASTER_KEY_VARIABLE}: {UNSENDABLE}"));
+        }
         if let Some(what) = weakness(key) {
             report.warning_outside(format!("{MASTER_KEY_VARIABLE}: {what}"));
         }
@@ -150,6 +153,11 @@ pub(crate) fn read_general(
         Some(field) => field.text().map(|text| Secret::new(&text)),
         None => from_variable(),
     };
+    if let (Some(field), Some(key)) = (&field, &master_key)
+        && !is_sendable(key.expose())
+    {
+        field.problem(UNSENDABLE);
+    }
     if let Some(field) = field.filter(|_| !permit_weak)
         && let Some(what) = master_key.as_ref().and_then(|key| weakness(key.expose()))
     {

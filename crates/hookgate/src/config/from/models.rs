@@ -29,6 +29,15 @@ const WEIGHT_SCALE: f64 = 1_000.0;
 /// The longest time-out of a provider, in seconds.
 pub(crate) const TIMEOUT_SECS_MAX: f64 = 86_400.0;
 
+/// Why a key cannot be used.
+pub(crate) const UNSENDABLE: &str =
+    "holds a character that no header can carry, such as a line break at its end";
+
+/// Whether a key fits into a header.
+pub(crate) fn is_sendable(key: &str) -> bool {
+    key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
 /// Reads `model_list`.
 pub(crate) fn read(list: &Field<'_>, variables: &Variables, report: &Report) -> Vec<Deployment> {
     let mut weights = Vec::new();
@@ -59,6 +68,10 @@ fn read_model(
     let name = section.get("model_name");
     if name.is_none() {
         report.problem(at, &path, "model_name is missing: what do callers call it?");
+    }
+    if let Some(field) = name.as_ref().filter(|field| field.text().is_some_and(|n| n.contains('*')))
+    {
+        field.warning("hookgate has no wildcards in names of models yet: callers must write the *");
     }
     let name = name.and_then(|field| field.text());
     let params = section.get("litellm_params");
@@ -199,14 +212,25 @@ impl Entry<'_> {
             }
             return match text.content.as_str() {
                 "" => Credential::None,
-                text => Credential::Key(Secret::new(text)),
+                text => {
+                    if !is_sendable(text) {
+                        field.problem(UNSENDABLE);
+                    }
+                    Credential::Key(Secret::new(text))
+                }
             };
         }
         let Some(vendor) = target.vendor else { return Credential::None };
         let Some(variable) = vendor.key_variable else { return Credential::None };
         let names = std::iter::once(variable).chain(vendor.key_aliases.iter().copied());
         match names.into_iter().find_map(|name| self.variables.get(name)) {
-            Some(text) => Credential::Key(Secret::new(text)),
+            Some(text) => {
+                if !is_sendable(text) {
+                    let what = format!("the key in {variable} {UNSENDABLE}");
+                    self.report.problem(self.params.at, &self.params.path, what);
+                }
+                Credential::Key(Secret::new(text))
+            }
             None if !target.api_base.is_empty() => Credential::None,
             None => {
                 let what = format!(
@@ -273,8 +297,8 @@ fn mocked(prefix: String, model: String) -> Target {
     }
 }
 
-/// The provider and the model's name there. A name without a prefix tells by what it begins with; at
-/// an address of the user's own it is taken for an OpenAI-compatible server's.
+/// The provider and the model's name there. A name without a prefix tells by what it begins with;
+/// at an address of the user's own it is taken for an OpenAI-compatible server's.
 fn split_model(text: &str, has_address: bool, field: &Field<'_>) -> Option<(String, String)> {
     if let Some((prefix, model)) = text.split_once('/') {
         if vendor(prefix).is_some() || known::PROVIDERS.contains(&prefix) {

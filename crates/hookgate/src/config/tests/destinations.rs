@@ -47,8 +47,8 @@ fn a_callback_has_the_documented_defaults() {
 #[test]
 fn a_callback_takes_litellm_s_keys_and_ours() {
     let found = callback(
-        "log_format: ndjson\n    batch_size: 5\n    flush_interval: 0.5\n    timeout: 2\n    secret: \
-         ${SECRET}\n    sample_rate: 0.25\n    compat: document\n    privacy: true\n    filters: \
+        "log_format: ndjson\n    batch_size: 5\n    flush_interval: 0.5\n    timeout: 2\n    \
+         secret: ${SECRET}\n    sample_rate: 0.25\n    compat: document\n    privacy: true\n    filters: \
          {llm_api_success: {models: gpt-*, min_tokens: 9}}",
     );
     assert_eq!(found.format, Format::GenericApi(LogFormat::Ndjson));
@@ -208,7 +208,8 @@ fn events_govern_webhooks_and_an_entry_s_own_words_win() {
                 webhooks:\n  a: {url: 'https://x.example'}\n  b: {url: 'https://x.example', \
                 event_types: [completion], filters: {}}\n\
                 litellm_settings: {callbacks: [c]}\n\
-                callback_settings: {c: {callback_type: generic_api, endpoint: 'https://x.example'}}\n";
+                callback_settings:\n  c: {callback_type: generic_api, endpoint: \
+                'https://x.example'}\n";
     let found = Loaded::text(text, &[]).settings().destinations;
     assert_eq!((found[0].name.as_str(), found[0].event_types.as_slice()), ("c", &OUTCOMES[..]));
     assert_eq!(found[0].filters, []);

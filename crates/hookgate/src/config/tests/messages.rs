@@ -33,6 +33,17 @@ model_list:
 }
 
 #[test]
+fn keys_that_no_header_can_carry_are_refused() {
+    let text = "\
+model_list:
+  - {model_name: a, litellm_params: {model: openai/a}}
+  - {model_name: '*', litellm_params: {model: openai/b, api_key: os.environ/OPENAI_API_KEY}}
+general_settings: {master_key: os.environ/OPENAI_API_KEY}
+";
+    insta::assert_snapshot!(Loaded::text(text, &[("OPENAI_API_KEY", "sk-abcdefgh\n")]).messages());
+}
+
+#[test]
 fn mistakes_in_litellm_s_settings_are_explained() {
     let text = "\
 model_list: []

@@ -86,7 +86,8 @@ fn the_rest_of_an_entry_arrives_too() {
     assert!(!found.include_usage);
     assert_eq!(found.extra_headers, [("X-Team".to_owned(), Secret::new("blue"))]);
     assert_eq!(found.facts.prices.unwrap().input_cost_per_token, Some(1e-6));
-    let info = "- model_name: m\n  litellm_params: {model: openai/a, input_cost_per_token: 1e-6}\n  \
+    let info = "- model_name: m\n  \
+                litellm_params: {model: openai/a, input_cost_per_token: 1e-6}\n  \
                 model_info: {id: mine, input_cost_per_token: 2e-6, output_cost_per_token: 3e-6, \
                 anything: else}\n";
     let found = deployments(info).remove(0);
@@ -108,7 +109,8 @@ fn ids_are_stable_distinct_and_free_of_keys() {
     assert_ne!(both[0], both[1]);
     assert_eq!(ids(&entry(second)), both[..1], "the key has no part in it");
     assert_ne!(ids(&entry("model: openai/b")), both[..1]);
-    let taken = "model_list:\n- {model_name: m, litellm_params: {model: gpt-a}, model_info: {id: x}}\n\
+    let taken = "model_list:\n\
+                 - {model_name: m, litellm_params: {model: gpt-a}, model_info: {id: x}}\n\
                  - {model_name: m, litellm_params: {model: gpt-b}, model_info: {id: x}}\n";
     assert_eq!(Loaded::text(taken, &[]).problems.len(), 1);
 }
