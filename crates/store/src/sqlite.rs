@@ -125,10 +125,20 @@ impl Store {
         let ballast = Ballast::new(&config.data_dir, config.ballast_bytes);
 
         let state_path = config.data_dir.join("state.db");
-        let (state, furthest) = lanes::open(&state_path, config.durability)?;
-        let catalog = Catalog::read(&journal_dir).map_err(engine(&journal_dir))?;
-        let Recovered { live, head, open } =
-            recover::recover(&catalog, furthest, clock.now(), config.durability)?;
+        let open_files = || {
+            let (state, furthest) = lanes::open(&state_path, config.durability)?;
+            let catalog = Catalog::read(&journal_dir).map_err(engine(&journal_dir))?;
+            let recovered = recover::recover(&catalog, furthest, clock.now(), config.durability)?;
+            Ok((state, catalog, recovered))
+        };
+        let (state, catalog, recovered) = match open_files() {
+            // On a full disk even opening needs room.
+            Err(OpenError::Engine { .. }) if ballast.release().is_ok_and(|held| held) => {
+                open_files()?
+            }
+            opened => opened?,
+        };
+        let Recovered { live, head, open } = recovered;
         let interrupted = open.in_order().into_values().map(|call| (call.id, call)).collect();
         let shared = Arc::new(Shared::new(catalog, head, config, interrupted));
         if let Err(error) = ballast.restore() {

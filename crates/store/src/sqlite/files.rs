@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{
+    Connection, OpenFlags,
+    ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE},
+};
 
 use crate::{journal::BoxError, sqlite::OpenError};
 
@@ -62,6 +65,12 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Whether an error says that there is no room. Memory that processes share is a file, too.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code.is_some_and(|code| code & 0xff == SQLITE_FULL || code == SQLITE_IOERR_SHMSIZE)
 }
 
 /// Wraps a cause with the file or directory that it concerns.

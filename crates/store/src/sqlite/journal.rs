@@ -52,7 +52,7 @@ impl Journal for SqliteJournal {
     }
 
     fn oldest(&self) -> Sequence {
-        self.0.catalog.oldest().unwrap_or_else(|| self.0.head.borrow().next())
+        self.0.catalog.oldest().unwrap_or_else(|| self.0.committed().next())
     }
 
     fn read_after(
@@ -64,7 +64,7 @@ impl Journal for SqliteJournal {
             if let Some(entries) = self.0.tail.read_after(cursor, limit) {
                 return Ok(entries);
             }
-            if cursor >= *self.0.head.borrow() {
+            if cursor >= self.0.committed() {
                 return Ok(Vec::new());
             }
             let (done, entries) = oneshot::channel();

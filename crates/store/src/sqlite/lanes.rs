@@ -295,7 +295,7 @@ impl State {
                 }
             }
             Err(error) => {
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+                if files::is_full(&error) {
                     (self.setup.on_full)();
                 }
                 for job in jobs.drain(..) {

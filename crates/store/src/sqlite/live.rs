@@ -274,9 +274,6 @@ impl From<io::Error> for WriteError {
 
 impl From<rusqlite::Error> for WriteError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full(error.into()),
-            _ => Self::Broken(error.into()),
-        }
+        if files::is_full(&error) { Self::Full(error.into()) } else { Self::Broken(error.into()) }
     }
 }

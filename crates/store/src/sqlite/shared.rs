@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Shared {
     pub(super) catalog: Catalog,
     pub(super) tail: Tail,
     pub(super) head: watch::Sender<Sequence>,
+    committed: AtomicU64,
     health: HealthCell,
     interrupted: Mutex<HashMap<CallId, Arc<Call>>>,
 }
@@ -68,10 +69,21 @@ impl Shared {
             catalog,
             tail: Tail::new(config.tail_bytes_max),
             head: watch::Sender::new(head),
+            committed: AtomicU64::new(head.0),
             config,
             health: HealthCell::default(),
             interrupted: Mutex::new(interrupted),
         }
+    }
+
+    /// The last committed position. Unlike `head`, which wakes lanes and therefore comes last, it is
+    /// there before an append is answered.
+    pub(super) fn committed(&self) -> Sequence {
+        Sequence(self.committed.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_committed(&self, head: Sequence) {
+        self.committed.store(head.0, Ordering::Release);
     }
 
     /// Why no calls are admitted, if so.

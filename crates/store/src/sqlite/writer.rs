@@ -199,6 +199,7 @@ impl Writer {
             sequence = sequence.next();
         }
         self.shared.tail.push(&mut self.scratch.entries);
+        self.shared.set_committed(self.head);
         let mut sequence = first;
         for done in self.scratch.dones.drain(..) {
             // Nobody waits for a piece of a stream.

@@ -34,6 +34,15 @@ impl SqliteEngine {
         Self { config, root, crashes: 0, store: None }
     }
 
+    /// Another store, with the files as they are at this instant.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::with(|config| {
+            *config = Config { data_dir: config.data_dir.clone(), ..self.config.clone() }
+        });
+        copy_dir(&self.config.data_dir, &copy.config.data_dir);
+        copy
+    }
+
     /// Opens it at a time that stands.
     pub(crate) fn open_now(&mut self) -> Opened {
         self.open(Arc::new(HandClock::at(MORNING)))

@@ -95,10 +95,13 @@ async fn run(mut engine: SqliteEngine, steps: Vec<Step>) {
                             assert!(taken);
                             assert!(sequence.0 <= model.records.len() as u64);
                         }
-                        Err(AppendError::NotOpen { .. } | AppendError::Commit { .. }) => {
-                            assert!(!taken);
+                        Err(error) => {
+                            let misfit = matches!(
+                                error,
+                                AppendError::NotOpen { .. } | AppendError::Commit { .. }
+                            );
+                            assert!(misfit && !taken, "{error}");
                         }
-                        Err(other) => panic!("{other}"),
                     }
                 }
             }

@@ -3,12 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::record::Sequence;
-use store::{
-    conformance::{
-        Engine, HandClock,
-        journal::{ALL, append_all, expect_entries, expect_unsettled},
-        sample::{MORNING, admitted, sealed},
-    },
+use store::conformance::{
+    Engine, HandClock,
+    journal::{ALL, append_all, expect_entries, expect_unsettled},
+    sample::{MORNING, admitted, sealed},
 };
 
 use crate::engine::SqliteEngine;
@@ -34,7 +32,7 @@ async fn a_file_ends_by_age() {
     let mut engine = SqliteEngine::with(|config| config.retention = 24 * HOUR);
     let journal = engine.open(Arc::clone(&clock)).journal;
     append_all(&*journal, &[admitted(1)]).await;
-    clock.set(MORNING.plus(HOUR - Duration::from_nanos(1)));
+    clock.set(MORNING.plus(HOUR).minus(Duration::from_nanos(1)));
     append_all(&*journal, &[sealed(1, 1)]).await;
     assert_eq!(engine.periods(), [1]);
     clock.set(MORNING.plus(HOUR));
