@@ -84,6 +84,7 @@ mod tests {
             {"name": "domain", "dependencies": [{"name": "serde", "kind": null, "path": null}]},
             {"name": "store", "dependencies": [path("domain", &Value::Null)]},
             {"name": "proxy", "dependencies": proxy},
+            {"name": "testkit", "dependencies": []},
         ]}))
     }
 
