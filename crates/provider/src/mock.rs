@@ -287,16 +287,19 @@ mod tests {
 
     use super::*;
 
-    fn asked(mock: &Value, stream: bool, tool_calls: Option<&Value>) -> MockAnswer {
-        let request = MockRequest {
+    fn request(stream: bool) -> MockRequest<'static> {
+        MockRequest {
             model: "gpt-4o",
             stream,
             include_usage: true,
             id: CallId::new(Timestamp::from_millis(1_795_227_718_000), [7; 10]),
             created: 1_795_227_718,
-            mock_tool_calls: tool_calls,
-        };
-        answer(mock, &request)
+            mock_tool_calls: None,
+        }
+    }
+
+    fn asked(mock: &Value, stream: bool, tool_calls: Option<&Value>) -> MockAnswer {
+        answer(mock, &MockRequest { mock_tool_calls: tool_calls, ..request(stream) })
     }
 
     fn whole(mock: &Value, tool_calls: Option<&Value>) -> String {
@@ -322,6 +325,15 @@ mod tests {
     #[test]
     fn a_text_streams_three_characters_a_chunk() {
         insta::assert_snapshot!(streamed(&json!("héy!"), None));
+    }
+
+    #[test]
+    fn the_usage_chunk_is_for_those_who_asked() {
+        let asked = MockRequest { include_usage: false, ..request(true) };
+        let MockAnswer::Stream(chunks) = answer(&json!("hey!"), &asked) else {
+            panic!("expected a stream");
+        };
+        assert!(!String::from_utf8_lossy(&chunks.concat()).contains("usage"));
     }
 
     #[test]

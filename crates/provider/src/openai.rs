@@ -87,17 +87,14 @@ pub(crate) fn is_for_gateway(key: &str) -> bool {
     OURS.contains(&key) || key.starts_with("litellm_") || key.starts_with("helicone-")
 }
 
-/// The caller's `stream_options` asking for usage; `None` if they need no edit, or are something
-/// that the provider should refuse.
+/// The caller's `stream_options` asking for usage; `None` if they are something that the provider
+/// should refuse.
 fn with_usage(raw: Option<&[u8]>) -> Option<String> {
     let raw = match raw {
         None | Some(b"null") => return Some(r#"{"include_usage":true}"#.to_owned()),
         Some(raw) => Bytes::copy_from_slice(raw),
     };
     let options = scan(&raw).ok()?;
-    if options.bool(&raw, "include_usage") == Some(true) {
-        return None;
-    }
     let edited = splice(&raw, &options, &[Edit::Set { key: "include_usage", value: "true" }]);
     String::from_utf8(edited.into()).ok()
 }

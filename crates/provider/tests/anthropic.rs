@@ -163,6 +163,24 @@ fn what_cannot_be_said_is_refused_by_the_field_s_name() {
 }
 
 #[test]
+fn a_user_s_id_goes_along_unless_anthropic_would_refuse_it() {
+    let cases = [
+        ("user-1", true),
+        ("a@b", true),
+        ("123", true),
+        ("", false),
+        ("someone@example.com", false),
+        ("+49 (30) 123-456", false),
+    ];
+    for (user, goes) in cases {
+        let body = format!(r#"{{"messages":[],"user":"{user}"}}"#);
+        let body = anthropic::request(body.as_bytes(), "claude").unwrap();
+        let metadata = format!(r#""metadata":{{"user_id":"{user}"}}"#);
+        assert_eq!(String::from_utf8_lossy(&body).contains(&metadata), goes, "{user}");
+    }
+}
+
+#[test]
 fn the_usage_chunk_is_for_those_who_asked() {
     let stream = include_bytes!("golden/anthropic/stream_text/stream.sse");
     let (with, _) = translated(&[stream], true);
