@@ -60,17 +60,27 @@ pub fn frames(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut boundary = Boundary::default();
     let mut start = 0;
     std::iter::from_fn(move || {
-        let end = boundary.find_end(bytes, start)?;
+        // No more bytes will come that a frame could wait for.
+        let end = boundary
+            .find_end(bytes, start)
+            .or_else(|| (boundary.is_end_due() && start < bytes.len()).then_some(bytes.len()))?;
         Some(std::mem::replace(&mut start, end)..end)
     })
 }
 
-/// The event in what follows the last whole frame, if its data is whole JSON or `[DONE]`: some
-/// servers end without the blank line, and the standard would drop their last event.
+/// The event in what follows the last whole frame, if it lacks only its last line feed, or if its
+/// data is whole JSON or `[DONE]`: some servers end without the blank line, and the standard would
+/// drop their last event.
 pub fn whole_tail(bytes: &[u8]) -> Option<SseEvent<'_>> {
     let event = SseEvent::parse(bytes)?;
     let data = event.data.trim_ascii();
-    (data == DONE || crate::json::is_object(data)).then_some(event)
+    // Where line ends are mixed, a line feed of the frame before may be left over.
+    let left_over = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let frame = &bytes[left_over..];
+    let is_whole = data == DONE
+        || crate::json::is_object(data)
+        || frames(frame).next() == Some(0..frame.len());
+    is_whole.then_some(event)
 }
 
 /// Why a byte stream cannot be split any further.
@@ -174,13 +184,26 @@ fn begins_as_events(bytes: &[u8]) -> Option<bool> {
 #[derive(Debug)]
 struct Boundary {
     is_line_empty: bool,
-    /// The last byte was a carriage return: a line feed that follows belongs to it.
-    after_return: bool,
+    /// The last line ended with both: a line feed will follow the next carriage return, too.
+    in_pairs: bool,
+    last: Last,
+}
+
+/// What the bytes so far ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// Anything but a carriage return.
+    Other,
+    /// A carriage return: a line feed that follows belongs to it.
+    Return,
+    /// The carriage return of a blank line that lacks only its line feed. Without that the frame
+    /// would be whole to a reader, but not byte for byte what the provider sent.
+    Due,
 }
 
 impl Default for Boundary {
     fn default() -> Self {
-        Self { is_line_empty: true, after_return: false }
+        Self { is_line_empty: true, in_pairs: false, last: Last::Other }
     }
 }
 
@@ -189,8 +212,13 @@ impl Boundary {
     fn find_end(&mut self, bytes: &[u8], from: usize) -> Option<usize> {
         let mut at = from;
         while at < bytes.len() {
-            if std::mem::take(&mut self.after_return) && bytes[at] == b'\n' {
-                at += 1;
+            let last = std::mem::replace(&mut self.last, Last::Other);
+            if last != Last::Other {
+                self.in_pairs = bytes[at] == b'\n';
+                at += usize::from(self.in_pairs);
+                if last == Last::Due {
+                    return Some(at);
+                }
                 continue;
             }
             let Some(offset) = memchr2(b'\n', b'\r', &bytes[at..]) else {
@@ -199,18 +227,27 @@ impl Boundary {
             };
             let is_blank = std::mem::replace(&mut self.is_line_empty, true) && offset == 0;
             at += offset + 1;
-            if bytes[at - 1] == b'\r' {
-                match bytes.get(at) {
-                    Some(b'\n') => at += 1,
-                    Some(_) => {}
-                    None => self.after_return = true,
-                }
+            if bytes[at - 1] == b'\n' {
+                self.in_pairs = false;
+            } else if let Some(next) = bytes.get(at) {
+                self.in_pairs = *next == b'\n';
+                at += usize::from(self.in_pairs);
+            } else if is_blank && self.in_pairs {
+                self.last = Last::Due;
+                return None;
+            } else {
+                self.last = Last::Return;
             }
             if is_blank {
                 return Some(at);
             }
         }
         None
+    }
+
+    /// Whether a frame lacks only its last line feed.
+    fn is_end_due(&self) -> bool {
+        self.last == Last::Due
     }
 }
 
@@ -262,6 +299,18 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_keeps_both_bytes_of_its_last_line_s_end() {
+        let frames = ["data: a\r\n\r\n", "data: b\n\n", "data: c\r\r", "data: d\r\n\r\n"];
+        let mut splitter = Splitter::new(64);
+        let mut found = Vec::new();
+        for byte in frames.concat().into_bytes() {
+            let [joined, rest] = splitter.push(&Bytes::from(vec![byte])).unwrap();
+            found.extend([joined, rest].into_iter().filter(|run| !run.is_empty()));
+        }
+        assert_eq!(found, frames);
+    }
+
+    #[test]
     fn events_are_read_as_the_standard_says() {
         let cases: &[(&str, &[&str])] = &[
             ("data: a\n\n", &["|a"]),
@@ -304,6 +353,7 @@ mod tests {
         assert_eq!(split(&[b"data: 12345678\n\n"], 16).unwrap(), ["|12345678"]);
         assert_eq!(split(&[b"data: 123456789\n\n"], 16), too_large);
         assert_eq!(split(&[b"data: 123", b"45678901234"], 16), too_large);
+        assert_eq!(split(&[b"data: 12345", b"6789\n\n"], 16), too_large);
     }
 
     #[test]
