@@ -2,5 +2,7 @@
 //! receiver.
 
 mod support;
+mod world;
 
 mod calls;
+mod streams;
