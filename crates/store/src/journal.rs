@@ -29,7 +29,8 @@ pub trait Journal: Send + Sync + 'static {
     /// committed. The record is queued when this returns, whether the future is polled or not.
     fn append(&self, record: Record) -> Commit;
 
-    /// The last committed position; it changes with every commit.
+    /// The last committed position; it changes with every group of commits, right after those who
+    /// wait for them were told.
     fn head(&self) -> watch::Receiver<Sequence>;
 
     /// The oldest position still stored, or the position after the head in an empty journal.

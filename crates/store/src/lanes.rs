@@ -48,7 +48,8 @@ pub trait Lanes: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<usize, LanesError>>;
 }
 
-/// What became of some deliveries of one lane.
+/// What became of some deliveries of one lane. A delivery that is named more than once ends buried
+/// rather than waiting, and unparked rather than parked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settlement {
     /// The new cursor, if it moved.

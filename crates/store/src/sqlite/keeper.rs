@@ -195,3 +195,47 @@ fn undelivered(period: &PeriodReader, cursor: Sequence) -> Result<u64, ReadError
     })?;
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        conformance::sample::{MORNING, admitted, sealed},
+        sqlite::{
+            Durability,
+            catalog::Catalog,
+            live::{Block, Live},
+        },
+    };
+
+    #[test]
+    fn what_a_lane_was_not_sent_are_the_outcomes_after_its_cursor() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::read(dir.path()).unwrap();
+        let none = BTreeMap::new();
+        let start = (Sequence(0), Sequence(1));
+        let mut live = Live::begin(&catalog, start, MORNING, &none, Durability::Process).unwrap();
+        // Two blocks of admission, outcome, admission, outcome.
+        for first in [1, 5] {
+            let mut bytes = Vec::new();
+            for number in [first, first + 1] {
+                codec::encode(&admitted(number), &mut bytes);
+                codec::encode(&sealed(number, 9), &mut bytes);
+            }
+            let first = u64::from(first);
+            let block = Block {
+                first: Sequence(first),
+                last: Sequence(first + 3),
+                sealed: 2,
+                bytes: &bytes,
+            };
+            live.append(&[block], MORNING).unwrap();
+        }
+        let reader = PeriodReader::open(&catalog, Sequence(1)).unwrap();
+        let counts: Vec<_> =
+            (0..=9).map(|cursor| undelivered(&reader, Sequence(cursor)).unwrap()).collect();
+        assert_eq!(counts, [4, 4, 3, 3, 2, 2, 1, 1, 0, 0]);
+    }
+}

@@ -1,16 +1,15 @@
 //! A broken database: no new calls, outcomes wait, and all goes on once it is mended.
 
+use domain::record::Sequence;
 use store::{
     conformance::{
         Engine, HandClock,
         journal::{append_all, expect_entries, expect_unsettled},
-        sample::{MORNING, admitted, attempt, lane, sealed},
+        sample::{MORNING, admitted, attempt, lane, parked, sealed},
     },
     journal::{AppendError, Health},
     lanes::Settlement,
 };
-
-use domain::record::Sequence;
 
 use crate::engine::SqliteEngine;
 
@@ -67,6 +66,34 @@ async fn when_hope_is_gone_the_caller_is_told_and_the_call_stays_open() {
     let journal = engine.open_now().journal;
     expect_unsettled(&*journal, &[1]).await;
     append_all(&*journal, &[sealed(1, 100)]).await;
+}
+
+#[tokio::test]
+async fn a_settlement_that_fails_leaves_nothing_and_takes_no_other_with_it() {
+    let mut engine = SqliteEngine::new();
+    let lanes = engine.open_now().lanes;
+    let db = rusqlite::Connection::open(engine.config.data_dir.join("state.db")).unwrap();
+    db.execute_batch("ALTER TABLE attempts RENAME TO hidden").unwrap();
+    let moved = Settlement {
+        cursor: Some(Sequence(9)),
+        parked: vec![parked(1, 1, MORNING)],
+        ..Settlement::default()
+    };
+    let with_attempt = Settlement { attempts: vec![attempt(1)], ..moved.clone() };
+    let (names, mut settled) = (["a", "b", "c"].map(lane), Vec::new());
+    // Queued before any is waited for, so that they make groups.
+    for (name, settlement) in names.iter().zip([&moved, &with_attempt, &moved]) {
+        settled.push(lanes.settle(name, settlement.clone()));
+    }
+    let mut outcomes = Vec::new();
+    for settled in settled {
+        outcomes.push(settled.await.is_ok());
+    }
+    assert_eq!(outcomes, [true, false, true]);
+    for (name, stored) in names.iter().zip(outcomes) {
+        assert_eq!(lanes.cursor(name).await.unwrap(), stored.then_some(Sequence(9)));
+        assert_eq!(lanes.parked(name).await.unwrap().len(), usize::from(stored));
+    }
 }
 
 #[tokio::test]
