@@ -16,9 +16,9 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The failure that a provider's error answer reports.
 ///
-/// The status stays as it is, if it is one of failure; else it becomes 502. `retry_after_secs` comes
-/// from `retry-after-ms` or from `retry-after` in seconds, rounded up; as a date it is not read,
-/// because that takes a clock.
+/// The status stays as it is, if it is one of failure; else it becomes 502. `retry_after_secs`
+/// comes from `retry-after-ms` or from `retry-after` in seconds, rounded up; as a date it is not
+/// read, because that takes a clock.
 pub fn from_response(status: u16, headers: &[(String, String)], body: &[u8]) -> Failure {
     let said = Said::read(body);
     let is_failure = (400..600).contains(&status);

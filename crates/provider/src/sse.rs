@@ -1,8 +1,9 @@
 //! Server-sent events out of a byte stream (WHATWG HTML, "Server-sent events").
 //!
-//! A *frame* is the raw bytes of one event, its blank line included; [`Splitter`] cuts a stream into
-//! runs of whole frames without copying more than the frame that a read cut in two. [`SseEvent`] is
-//! what a frame says. `id` and `retry` are not read: nobody reconnects to a provider.
+//! A *frame* is the raw bytes of one event, its blank line included; [`Splitter`] cuts a stream
+//! into runs of whole frames without copying more than the frame that a read cut in two.
+//! [`SseEvent`] is what a frame says. `id` and `retry` are not read: nobody reconnects to a
+//! provider.
 //!
 //! Invariant: the events do not depend on how the stream was cut into reads.
 

@@ -103,6 +103,12 @@ fn what_cannot_be_said_is_refused_by_the_field_s_name() {
     let message = r#""messages":[{"role":"user","content":"Hi"}]"#;
     let with = |field: &str| format!("{{{message},{field}}}");
     let said = |message: &str| format!(r#"{{"messages":[{message}]}}"#);
+    let image = |url: &str| {
+        let part = format!(r#"{{"type":"image_url","image_url":{{"url":"{url}"}}}}"#);
+        format!(r#"{{"role":"user","content":[{part}]}}"#)
+    };
+    let call = r#"{"role":"assistant","tool_calls":[
+        {"id":"a","function":{"name":"f","arguments":"{"}}]}"#;
     let cases = [
         ("n", with(r#""n":2"#)),
         ("logprobs", with(r#""logprobs":true"#)),
@@ -137,22 +143,9 @@ fn what_cannot_be_said_is_refused_by_the_field_s_name() {
                 r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"input_audio"}]}"#,
             ),
         ),
-        (
-            "messages[0].content[0]",
-            said(r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"c:\\a"}}]}"#),
-        ),
-        (
-            "messages[0].content[0]",
-            said(
-                r#"{"role":"user","content":[{"type":"image_url","image_url":"data:image/png,x"}]}"#,
-            ),
-        ),
-        (
-            "messages[0].tool_calls[0].function.arguments",
-            said(
-                r#"{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{"}}]}"#,
-            ),
-        ),
+        ("messages[0].content[0]", said(&image("c:\\\\a"))),
+        ("messages[0].content[0]", said(&image("data:image/png,x"))),
+        ("messages[0].tool_calls[0].function.arguments", said(call)),
     ];
     for (param, body) in cases {
         let failure = anthropic::request(body.as_bytes(), "claude").unwrap_err();

@@ -22,16 +22,16 @@ const MAX_TOKENS: u64 = 4096;
 
 /// Translates an `OpenAI` chat request into a Messages request for a model.
 ///
-/// | field | becomes |
-/// |---|---|
-/// | `messages` | `system` and `messages`; see `messages` for the roles and `parts` for the contents |
-/// | `max_completion_tokens`, `max_tokens` | `max_tokens`, 4096 if absent |
-/// | `stop` | `stop_sequences` |
-/// | `tools`, `tool_choice`, `parallel_tool_calls` | `tools`, `tool_choice` |
-/// | `user`, `metadata.user_id` | `metadata.user_id`, unless it is an e-mail address or a telephone number, which Anthropic refuses; the rest of `metadata` stays with the gateway |
-/// | `response_format` | `json_schema` becomes `output_config.format`; `text` is what it is anyway |
-/// | `reasoning_effort` | `thinking` with LiteLLM's budgets: 1024, 2048, 4096 tokens; `none` and `minimal` leave it off |
-/// | `service_tier` | `auto` stays, `default` becomes `standard_only` |
+/// - `messages` become `system` and `messages`; the modules `messages` and `parts` say how.
+/// - `max_completion_tokens` or `max_tokens` becomes `max_tokens`, 4096 if both are absent.
+/// - `stop` becomes `stop_sequences`.
+/// - `tools`, `tool_choice`, `parallel_tool_calls` become `tools` and `tool_choice`.
+/// - `metadata.user_id` or `user` becomes `metadata.user_id`, unless it is an e-mail address or a
+///   telephone number, which Anthropic refuses; the rest of `metadata` stays with the gateway.
+/// - `response_format: json_schema` becomes `output_config.format`; `text` needs nothing.
+/// - `reasoning_effort` becomes `thinking` with LiteLLM's budgets: 1024, 2048, 4096 tokens for low,
+///   medium, high; `none` and `minimal` leave it off, and so does a `thinking` of the caller's own.
+/// - `service_tier: auto` stays, `default` becomes `standard_only`.
 ///
 /// Dropped, because nothing of the answer's meaning hangs on them: null values, what is addressed
 /// to the gateway, `n: 1`, `logprobs: false`, penalties of 0, an empty `logit_bias`,

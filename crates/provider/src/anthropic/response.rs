@@ -87,8 +87,8 @@ struct Function<'a> {
 ///
 /// Texts become the content, joined; `tool_use` becomes `tool_calls`. Thinking becomes
 /// `reasoning_content`, and its blocks `thinking_blocks`, LiteLLM's names: with the latter a caller
-/// can continue the conversation. Blocks of Anthropic's own tools are left out, their count stays in
-/// `usage`.
+/// can continue the conversation. Blocks of Anthropic's own tools are left out, their count stays
+/// in `usage`.
 pub fn response(body: &[u8], created: i64) -> Result<Bytes, Failure> {
     let message: Message<'_> = serde_json::from_slice(body)
         .map_err(|error| bad_response(format!("the provider's answer is no Message: {error}")))?;

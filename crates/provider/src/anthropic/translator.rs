@@ -5,8 +5,8 @@
 //! once it is signed, as one of `thinking_blocks`: whole, so that a caller who sends it back needs
 //! to join nothing. Blocks of Anthropic's own tools are left out.
 //!
-//! The end is `message_stop`, or the end of the bytes after a stop reason; then come the usage chunk,
-//! if the caller wants it, and `[DONE]`.
+//! The end is `message_stop`, or the end of the bytes after a stop reason; then come the usage
+//! chunk, if the caller wants it, and `[DONE]`.
 
 use std::fmt::Write as _;
 

@@ -4,10 +4,10 @@
 //! left out if the caller did not ask for it. An event is parsed only if a search of its bytes says
 //! that it may matter.
 //!
-//! The end is `[DONE]`, and nothing after it passes. Some compatible servers send none: then the end
-//! of the bytes is a clean one once a choice has finished, and no `[DONE]` is added, because the
-//! caller's SDK needs none. An error event passes and fails the stream; so does, without passing, an
-//! event that is not JSON.
+//! The end is `[DONE]`, and nothing after it passes. Some compatible servers send none: then the
+//! end of the bytes is a clean one once a choice has finished, and no `[DONE]` is added, because
+//! the caller's SDK needs none. An error event passes and fails the stream; so does, without
+//! passing, an event that is not JSON.
 
 use std::sync::LazyLock;
 
@@ -202,7 +202,8 @@ fn is_set(finder: &Finder<'_>, data: &[u8]) -> bool {
     })
 }
 
-/// The values of an object's top-level members, by raw key. What is not JSON has none from there on.
+/// The values of an object's top-level members, by raw key. What is not JSON has none from there
+/// on.
 fn members(data: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     json::members(data, 0).map_while(Result::ok).map(|m| (&data[m.key], &data[m.value]))
 }
@@ -360,7 +361,7 @@ mod tests {
     fn what_only_looks_like_an_error_passes() {
         let all = stream(&[
             r#"{"error":null,"choices":[{"index":0,"delta":{"content":"error"}}]}"#,
-            r#"{"choices":[{"index":0,"delta":{"content":"{\"error\":1}"},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"delta":{"content":"{\"error\":1}"},"finish_reason":"stop"}]}"#,
         ]);
         assert_eq!(passed(&[all.as_bytes()], true), (all.clone(), Ok(false)));
     }
@@ -422,7 +423,9 @@ mod tests {
         #[test]
         fn law_the_caller_gets_the_same_however_the_stream_is_cut(
             events in prop::collection::vec(
-                prop::sample::select(vec![ROLE, TEXT, STOP, USAGE, "[DONE]", "{\"error\":\"e\"}", "x"]),
+                prop::sample::select(vec![
+                    ROLE, TEXT, STOP, USAGE, "[DONE]", "{\"error\":\"e\"}", "x",
+                ]),
                 0..8,
             ),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),

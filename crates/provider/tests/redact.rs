@@ -1,0 +1,35 @@
+//! What is left of requests, answers and streams without their texts: add a folder, not code.
+//!
+//! A folder of `golden/redact` holds `request.json`, `response.json` or `stream.sse`, in which the
+//! word `SECRET` stands where a text does. The snapshot beside it holds what is left.
+
+use std::path::Path;
+
+use provider::redact;
+
+#[test]
+fn every_case_keeps_what_its_snapshot_says_and_no_text() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/redact");
+    let mut folders: Vec<_> =
+        std::fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 5, "the cases are gone");
+    for folder in folders {
+        let read = |name: &str| std::fs::read(folder.join(name)).ok();
+        let left = if let Some(body) = read("request.json") {
+            redact::request(&body)
+        } else if let Some(body) = read("response.json") {
+            redact::response(&body)
+        } else {
+            redact::stream(&read("stream.sse").unwrap())
+        };
+        let left = String::from_utf8(left.to_vec()).unwrap();
+        assert!(!left.is_empty() && !left.contains("SECRET"), "{}", folder.display());
+        insta::with_settings!({
+            snapshot_path => &folder,
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            description => folder.file_name().unwrap().to_str().unwrap(),
+        }, { insta::assert_snapshot!("redacted", left) });
+    }
+}
