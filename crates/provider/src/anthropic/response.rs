@@ -48,7 +48,7 @@ struct Completion<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<super::usage::Usage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    service_tier: Option<&'a str>,
+    service_tier: Option<&'static str>,
 }
 
 #[derive(Serialize)]

@@ -33,9 +33,13 @@ impl Reported {
         take(&mut self.service_tier, later.service_tier);
     }
 
-    /// The tier that served the call.
-    pub(super) fn service_tier(&self) -> Option<&str> {
-        self.service_tier.as_deref()
+    /// The tier that served the call, in `OpenAI`'s words; `None` if those have none for it.
+    pub(super) fn service_tier(&self) -> Option<&'static str> {
+        match self.service_tier.as_deref()? {
+            "standard" => Some("default"),
+            "priority" => Some("priority"),
+            _ => None,
+        }
     }
 
     /// In `OpenAI`'s shape: there, the prompt includes what the cache held and what went into it.
