@@ -18,6 +18,7 @@ use crate::{
     admit::Request,
     config::{Credential, Deployment},
     headers,
+    reply::error_body,
     route::Plan,
     seal::OpenCall,
     upstream::{connection_failure, failure, is_length_limit},
@@ -61,7 +62,7 @@ pub(crate) struct Refused {
     pub(crate) answer: Option<Box<ErrorAnswer>>,
 }
 
-/// A provider's error answer.
+/// A provider's error answer, in the caller's dialect.
 pub(crate) struct ErrorAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -306,10 +307,7 @@ async fn whole(
     open.captured(&body);
     if !parts.status.is_success() {
         let failure = provider::failure::from_response(parts.status.as_u16(), &kept, &body);
-        let is_own_shape =
-            deployment.facts.dialect == Dialect::OpenAi && provider::scan::scan(&body).is_ok();
-        let (status, headers) = (parts.status, headers::to_caller(&parts.headers));
-        let answer = is_own_shape.then(|| Box::new(ErrorAnswer { status, headers, body }));
+        let answer = error_answer(deployment.facts.dialect, &parts, body, &failure);
         return Err(Refused { failure, answer });
     }
     if provider::scan::scan(&body).is_err() {
@@ -324,6 +322,31 @@ async fn whole(
     let mut headers = headers::to_caller(&parts.headers);
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(Answer::Whole { headers, body, deployment: Arc::clone(deployment) })
+}
+
+/// A provider's error answer with its own headers: byte for byte if it has `OpenAI`'s shape, else
+/// what it says in that shape. `None` for what is no error, such as a redirection.
+fn error_answer(
+    dialect: Dialect,
+    parts: &http::response::Parts,
+    body: Bytes,
+    failure: &Failure,
+) -> Option<Box<ErrorAnswer>> {
+    let status = parts.status;
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    let has_error_object = || {
+        let scan = provider::scan::scan(&body).ok();
+        scan.is_some_and(|scan| {
+            scan.raw(&body, "error").is_some_and(|error| error.starts_with(b"{"))
+        })
+    };
+    let is_own_shape = dialect == Dialect::OpenAi && has_error_object();
+    let body = if is_own_shape { body } else { error_body(failure).into() };
+    let mut headers = headers::to_caller(&parts.headers);
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    Some(Box::new(ErrorAnswer { status, headers, body }))
 }
 
 /// Reads a stream until its first events for the caller are there, so that a provider which fails

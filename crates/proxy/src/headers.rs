@@ -27,6 +27,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
+/// What a message's `Connection` header says is for this connection only (RFC 9110, section 7.6.1).
+fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let names = values.flat_map(|value| value.split(',').map(str::trim));
+    names.filter(|name| !matches!(*name, "close" | "keep-alive")).collect()
+}
+
 /// Carries, or may carry, something that lets its holder in.
 fn is_credential(name: &HeaderName) -> bool {
     matches!(
@@ -70,6 +77,9 @@ fn stays_here(name: &HeaderName) -> bool {
 /// addressed to the gateway, then the deployment's.
 pub(crate) fn to_provider(caller: &HeaderMap, deployment: &Deployment) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(caller.len() + 4);
+    let hop = named_by_connection(caller);
+    let is_of_hop =
+        |name: &HeaderName| hop.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str()));
     if deployment.facts.dialect == Dialect::Anthropic {
         let passes = [header::USER_AGENT, HeaderName::from_static("anthropic-beta")];
         for name in passes {
@@ -80,7 +90,8 @@ pub(crate) fn to_provider(caller: &HeaderMap, deployment: &Deployment) -> Header
         headers.insert("anthropic-version", HeaderValue::from_static(provider::anthropic::VERSION));
     } else {
         for (name, value) in caller {
-            if !is_hop_by_hop(name) && !is_credential(name) && !stays_here(name) {
+            if !is_hop_by_hop(name) && !is_of_hop(name) && !is_credential(name) && !stays_here(name)
+            {
                 headers.append(name.clone(), value.clone());
             }
         }
@@ -113,13 +124,22 @@ fn secret_value(text: String) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// What a provider says of its own site, or of how it packed the body, which is unpacked here.
+fn is_of_site(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    // Which web pages may read an answer is the gateway's to say, and it lets none.
+    name.starts_with("access-control-")
+        || matches!(name, "alt-svc" | "strict-transport-security" | "date" | "content-encoding")
+}
+
 /// The provider's headers that the caller gets: all but those of the connection, cookies, and what
 /// the provider says of its own site.
 pub(crate) fn to_caller(provider: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(provider.len() + 8);
+    let hop = named_by_connection(provider);
     for (name, value) in provider {
-        let site = matches!(name.as_str(), "alt-svc" | "strict-transport-security" | "date");
-        if !is_hop_by_hop(name) && !is_credential(name) && !site {
+        let is_of_hop = hop.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str()));
+        if !is_hop_by_hop(name) && !is_of_hop && !is_credential(name) && !is_of_site(name) {
             headers.append(name.clone(), value.clone());
         }
     }

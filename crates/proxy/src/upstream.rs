@@ -30,7 +30,7 @@ use hyper_util::{
 };
 use tower::Service;
 
-/// How long a connection may take to be made.
+/// How long a connection may take to be made, name look-up and TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept. Shorter than providers keep theirs, so that a request seldom
 /// meets one that is just being closed.
@@ -59,7 +59,6 @@ impl Upstream {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(Duration::from_mins(1)));
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_webpki_roots()
@@ -141,7 +140,12 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.0.call(uri);
         Box::pin(async move {
-            Ok(Stream { inner: connecting.await?, has_served: HasServed::default() })
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+            let inner = connected.map_err(|_| {
+                let message = format!("no connection within {CONNECT_TIMEOUT:?}");
+                io::Error::new(io::ErrorKind::TimedOut, message)
+            })??;
+            Ok(Stream { inner, has_served: HasServed::default() })
         })
     }
 }
