@@ -35,6 +35,11 @@ impl Gate {
         assert!(reached.is_ok(), "only {} of {count} reached the gate", *self.waiting.borrow());
     }
 
+    /// Whether anybody has come to the gate yet.
+    pub fn is_reached(&self) -> bool {
+        *self.waiting.borrow() > 0
+    }
+
     /// Waits until the gate is open.
     pub async fn pass(&self) {
         self.waiting.send_modify(|count| *count += 1);

@@ -5,4 +5,7 @@ mod support;
 mod world;
 
 mod calls;
+mod leaving;
+mod routing;
 mod streams;
+mod upstreams;
