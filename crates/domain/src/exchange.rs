@@ -1,5 +1,7 @@
 //! An exchange: all raw facts of a call, from the caller's bytes to how it ended.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +23,7 @@ pub struct Exchange {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// How the call arrived.
-    pub call: Call,
+    pub call: Arc<Call>,
     /// What was tried, in order; the last one made the outcome. Empty if no deployment was asked.
     #[serde(default)]
     pub attempts: Vec<ProviderAttempt>,
@@ -63,7 +65,7 @@ impl Payload {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProviderAttempt {
     /// Who was asked.
-    pub deployment: DeploymentFacts,
+    pub deployment: Arc<DeploymentFacts>,
     /// When the request was sent.
     pub started_at: Timestamp,
     /// When its answer was complete, or it failed.

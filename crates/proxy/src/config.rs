@@ -1,6 +1,6 @@
 //! How the gateway answers callers. Built and checked by `hookgate::config`; every value is final.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use domain::{deployment::DeploymentFacts, secret::Secret};
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Deployment {
     /// What an exchange remembers of it: id, names, dialect, the user's prices.
-    pub facts: DeploymentFacts,
+    pub facts: Arc<DeploymentFacts>,
     /// The URL that paths such as `/chat/completions` are appended to, without a final slash.
     pub base_url: String,
     /// The key shown to the provider.

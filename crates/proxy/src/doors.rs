@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -24,6 +24,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/models", get(models))
         .route("/models", get(models))
         .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
 }
 
@@ -74,9 +75,16 @@ async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
     Json(ModelList { object: "list", data }).into_response()
 }
 
-async fn unknown_path(uri: axum::http::Uri) -> Response {
-    let message = format!("there is nothing at {}", uri.path());
-    let body = error_body(&failure(FailureKind::InvalidRequest, 404, message));
-    let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
-    (StatusCode::NOT_FOUND, json, body).into_response()
+async fn unknown_path(uri: Uri) -> Response {
+    refuse(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+}
+
+/// The router adds `Allow`.
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+}
+
+fn refuse(status: StatusCode, message: String) -> Response {
+    let body = error_body(&failure(FailureKind::InvalidRequest, status.as_u16(), message));
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -107,9 +107,9 @@ async fn attempt(
 ) -> Result<Answer, Refused> {
     let now = open.gateway.clock.now();
     let mock = client_mock(open, request).or_else(|| deployment.mock_response.clone());
-    let mut facts = deployment.facts.clone();
+    let mut facts = Arc::clone(&deployment.facts);
     if mock.is_some() {
-        facts.dialect = Dialect::Mock;
+        Arc::make_mut(&mut facts).dialect = Dialect::Mock;
     }
     open.attempt_started(ProviderAttempt {
         deployment: facts,

@@ -32,7 +32,7 @@ pub async fn recover(journal: &dyn Journal, clock: &dyn Clock) -> Result<usize, 
     for call in open {
         let failure = interrupted("the gateway stopped or crashed while the call ran");
         let facts = Facts {
-            call: Arc::unwrap_or_clone(call),
+            call,
             attempts: Vec::new(),
             outcome: Outcome::Failed(failure),
             first_byte_at: None,

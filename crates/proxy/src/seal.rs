@@ -179,7 +179,7 @@ impl OpenCall {
         }
         Exchange {
             facts: Facts {
-                call: Call::clone(&self.call),
+                call: Arc::clone(&self.call),
                 attempts: std::mem::take(&mut self.attempts),
                 outcome,
                 first_byte_at: self.answered.first_byte_at,

@@ -185,7 +185,7 @@ fn seal(call: Call, request: &Bytes, response: &Bytes) -> Record {
         prices: None,
     };
     let attempt = ProviderAttempt {
-        deployment,
+        deployment: Arc::new(deployment),
         started_at: at,
         finished_at: at,
         status: Some(200),
@@ -194,7 +194,7 @@ fn seal(call: Call, request: &Bytes, response: &Bytes) -> Record {
     };
     Record::Sealed(Arc::new(Exchange {
         facts: Facts {
-            call,
+            call: Arc::new(call),
             attempts: vec![attempt],
             outcome: Outcome::Completed,
             first_byte_at: Some(at),

@@ -278,7 +278,7 @@ fn entry_of(capture: &Value, failure: Option<Failure>) -> Entry {
     };
     let attempt = deployment_of(post).map(|deployment| ProviderAttempt {
         headers: provider_headers(post),
-        deployment,
+        deployment: Arc::new(deployment),
         started_at: time("/startTime"),
         finished_at: time("/endTime"),
         status: None,
@@ -301,7 +301,7 @@ fn entry_of(capture: &Value, failure: Option<Failure>) -> Entry {
         headers: strings(&post["metadata"]["requester_metadata"]["headers"]),
     };
     let facts = Facts {
-        call,
+        call: Arc::new(call),
         attempts: attempt.into_iter().collect(),
         outcome: failure.map_or(Outcome::Completed, Outcome::Failed),
         first_byte_at: stream.then(|| time("/completionStartTime")),

@@ -40,7 +40,7 @@ pub(crate) fn cases(golden: &Path) -> Vec<Case> {
 fn case(folder: &Path, base: &Value) -> Case {
     let record = if let Some(pieces) = json(&folder.join("pieces.json")) {
         Record::Captured(Arc::new(Captured {
-            call: Arc::new(facts(base, pieces["facts"].clone()).call),
+            call: facts(base, pieces["facts"].clone()).call,
             at: Timestamp::from_millis(1_795_227_718_900),
             deltas: serde_json::from_value(pieces["deltas"].clone()).unwrap(),
         }))

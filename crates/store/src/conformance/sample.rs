@@ -65,7 +65,7 @@ pub fn sealed(number: u16, bytes: usize) -> Record {
     let body: Bytes = (0..bytes).map(|at| (at * 31 + usize::from(number)) as u8).collect();
     Record::Sealed(Arc::new(Exchange {
         facts: Facts {
-            call: call(number),
+            call: Arc::new(call(number)),
             attempts: vec![attempt_on_provider()],
             outcome: Outcome::Completed,
             first_byte_at: Some(MORNING),
@@ -81,7 +81,7 @@ pub fn sealed(number: u16, bytes: usize) -> Record {
 
 fn attempt_on_provider() -> ProviderAttempt {
     ProviderAttempt {
-        deployment: DeploymentFacts {
+        deployment: Arc::new(DeploymentFacts {
             id: "d".to_owned(),
             model_name: "gpt".to_owned(),
             provider: "openai".to_owned(),
@@ -89,7 +89,7 @@ fn attempt_on_provider() -> ProviderAttempt {
             api_base: String::new(),
             dialect: Dialect::OpenAi,
             prices: None,
-        },
+        }),
         started_at: MORNING,
         finished_at: MORNING,
         status: Some(429),

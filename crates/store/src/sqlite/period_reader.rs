@@ -17,6 +17,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A period, open for reading.
 #[derive(Debug)]
 pub(super) struct PeriodReader {
+    first: Sequence,
     pub(super) db: Connection,
     data: File,
 }
@@ -36,7 +37,7 @@ impl PeriodReader {
         db.busy_timeout(BUSY_TIMEOUT)?;
         // A writable connection cleans up the files beside the database; this keeps it to that.
         db.pragma_update(None, "query_only", true)?;
-        Ok(Self { db, data: File::open(catalog.data(first))? })
+        Ok(Self { first, db, data: File::open(catalog.data(first))? })
     }
 
     /// Gathers entries after `cursor`. Returns false if the limit ended it.
@@ -45,14 +46,12 @@ impl PeriodReader {
         cursor: Sequence,
         taken: &mut Taken,
     ) -> Result<bool, ReadError> {
-        let mut expected = None;
-        self.each_block_from(cursor.next(), |block| {
-            if let Some(expected) = expected
-                && block.first != expected
-            {
+        let mut expected = self.first.max(cursor.next());
+        self.each_block_from(expected, |block| {
+            if block.first > expected {
                 return Err(corrupt(expected, format!("the next one is {}", block.first)));
             }
-            expected = Some(block.last.next());
+            expected = block.last.next();
             let Some(bytes) = block.bytes else {
                 return Err(corrupt(block.first, "its bytes are missing"));
             };

@@ -108,3 +108,28 @@ fn payload_bytes(record: &Record) -> usize {
         Record::Sealed(exchange) => exchange.request.bytes.len() + exchange.response.bytes.len(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{
+        journal::ALL,
+        sample::{admitted, sealed},
+    };
+
+    #[test]
+    fn memory_stays_within_its_bound_and_keeps_the_newest() {
+        let tail = Tail::new(10 * ENTRY_BYTES);
+        let records = (1..=50).map(|n| if n % 5 == 0 { sealed(n, 1024) } else { admitted(n) });
+        for (sequence, record) in (1..).zip(records) {
+            tail.push(&mut vec![Arc::new(Entry { sequence: Sequence(sequence), record })]);
+            let bytes: usize = tail.lock().entries.iter().map(|entry| weight(&entry.record)).sum();
+            assert_eq!(bytes, tail.lock().bytes);
+            assert!(bytes <= 10 * ENTRY_BYTES);
+        }
+        // Two outcomes of three entries' size, and four admissions.
+        assert_eq!(tail.read_after(Sequence(43), ALL), None);
+        assert_eq!(tail.read_after(Sequence(44), ALL).map(|entries| entries.len()), Some(6));
+        assert_eq!(tail.read_after(Sequence(50), ALL), Some(Vec::new()));
+    }
+}

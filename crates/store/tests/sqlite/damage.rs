@@ -90,6 +90,29 @@ async fn a_missing_row_is_reported_and_not_skipped() {
 }
 
 #[tokio::test]
+async fn a_row_missing_in_an_older_file_is_reported_wherever_it_stood() {
+    // A file takes three records; the rows are those of the first one.
+    for missing in 1..=3_u64 {
+        let mut engine = SqliteEngine::new();
+        let journal = engine.open_now().journal;
+        append_all(&*journal, &records()[..3]).await;
+        engine.config.period_bytes_max = 1;
+        let journal = engine.open_now().journal;
+        append_all(&*journal, &records()[3..]).await;
+        engine.close();
+        assert_eq!(engine.periods(), [1, 4, 5, 6]);
+        let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+        db.execute("DELETE FROM blocks WHERE first = ?1", [missing.cast_signed()]).unwrap();
+        drop(db);
+        let journal = engine.open_now().journal;
+        let before = journal.read_after(Sequence(0), ALL).await;
+        assert_eq!(before.map_or(0, |entries| entries.len()), missing as usize - 1);
+        expect_corrupt(&*journal, missing - 1, missing).await;
+        expect_entries(&*journal, Sequence(3), &records()[3..]).await;
+    }
+}
+
+#[tokio::test]
 async fn data_that_never_reached_the_disk_end_the_journal_before_them() {
     for holes in [false, true] {
         let mut engine = SqliteEngine::new();

@@ -1,7 +1,7 @@
 //! A store in a directory that a crash replaces by a copy of itself.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -99,17 +99,22 @@ impl Engine for SqliteEngine {
     }
 }
 
+/// Copies the files as a process that ends now would leave them. The store's threads go on
+/// meanwhile, so logs are copied before the databases that they belong to: a checkpoint in between
+/// then shows in both, and none is missed.
 fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let path = file.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
+    let files = fs::read_dir(from).unwrap().map(|file| file.unwrap().path());
+    let (logs, others): (Vec<_>, Vec<_>) =
+        files.partition(|path| path.to_string_lossy().ends_with("-wal"));
+    for path in logs.into_iter().chain(others) {
+        let name = path.file_name().unwrap();
         if path.is_dir() {
-            copy_dir(&path, &to);
-        } else if path.file_name().unwrap() != "ballast" && path.exists() {
-            // The memory that processes share does not outlive them, but SQLite must cope with
-            // what a killed one left in its file.
-            fs::copy(path, to).unwrap();
+            copy_dir(&path, &to.join(name));
+        } else if name != "ballast"
+            && let Err(error) = fs::copy(&path, to.join(name))
+        {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{}", path.display());
         }
     }
 }

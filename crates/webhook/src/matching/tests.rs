@@ -40,7 +40,7 @@ fn call() -> Call {
 
 fn attempt(model_name: &str, provider: &str, model: &str) -> ProviderAttempt {
     ProviderAttempt {
-        deployment: DeploymentFacts {
+        deployment: Arc::new(DeploymentFacts {
             id: "d".to_owned(),
             model_name: model_name.to_owned(),
             provider: provider.to_owned(),
@@ -48,7 +48,7 @@ fn attempt(model_name: &str, provider: &str, model: &str) -> ProviderAttempt {
             api_base: String::new(),
             dialect: Dialect::OpenAi,
             prices: None,
-        },
+        }),
         started_at: NOW,
         finished_at: NOW,
         status: Some(200),
@@ -60,7 +60,7 @@ fn attempt(model_name: &str, provider: &str, model: &str) -> ProviderAttempt {
 /// The outcome of a call that asked for `smart`, failed at `gpt-4o` and went on to a fallback.
 fn report(call: Call, outcome: Outcome, usage: Option<Usage>) -> Arc<Report> {
     let facts = Facts {
-        call,
+        call: Arc::new(call),
         attempts: vec![
             attempt("smart", "openai", "gpt-4o"),
             attempt("spare", "anthropic", "claude-sonnet-4"),

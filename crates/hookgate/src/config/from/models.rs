@@ -3,7 +3,7 @@
 //! Invariant: a deployment's id is unique, never holds a secret, and stays the same as long as its
 //! entry and those before it do.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use domain::{
     deployment::{CustomPrices, DeploymentFacts, Dialect},
@@ -138,7 +138,7 @@ impl Entry<'_> {
             prices,
         };
         let deployment = Deployment {
-            facts,
+            facts: Arc::new(facts),
             base_url: target.base_url,
             credential,
             extra_headers,
@@ -390,7 +390,7 @@ fn make_id(deployment: &mut Deployment, earlier: &[Deployment], item: &Field<'_>
     for number in 0_usize.. {
         let id = hash_facts(&deployment.facts, number);
         if !is_taken(&id) {
-            deployment.facts.id = id;
+            Arc::make_mut(&mut deployment.facts).id = id;
             return;
         }
     }

@@ -101,7 +101,7 @@ fn the_rest_of_an_entry_arrives_too() {
 fn ids_are_stable_distinct_and_free_of_keys() {
     let entry = |params: &str| format!("- {{model_name: m, litellm_params: {{{params}}}}}\n");
     let ids = |list: &str| -> Vec<String> {
-        deployments(list).into_iter().map(|deployment| deployment.facts.id).collect()
+        deployments(list).into_iter().map(|deployment| deployment.facts.id.clone()).collect()
     };
     let (first, second) = ("model: openai/a, api_key: k1", "model: openai/a, api_key: k2");
     let both = ids(&(entry(first) + &entry(second)));
