@@ -60,6 +60,8 @@ pub(crate) struct Lane {
     pub(crate) probe_parked_next: bool,
     pub(crate) books: Books,
     pub(crate) head: watch::Receiver<Sequence>,
+    /// A lane that batches reads on from then.
+    pub(crate) rest_until: Timestamp,
     /// Everything up to the head was read.
     pub(crate) at_head: bool,
     pub(crate) stopping: bool,
@@ -97,6 +99,7 @@ impl Lane {
             probe_parked_next: false,
             books: Books::new(stored.unwrap_or_default()),
             head,
+            rest_until: Timestamp::default(),
             at_head: false,
             stopping: false,
             shared,
@@ -205,6 +208,7 @@ impl Lane {
             self.backup.as_ref().and_then(|_| self.backup_breaker.probe_at()),
             Some(self.pause_until),
             Some(self.next_send_at),
+            Some(self.rest_until),
             self.books.settle_at(self.window.cursor()),
         ];
         let next = times.into_iter().flatten().filter(|time| *time > now).min();

@@ -1,8 +1,7 @@
 //! Journal entries to deliveries: reads ahead within bounds, matches, renders, batches.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use domain::{
     delivery::EventRef,
     destination::Destination,
@@ -11,6 +10,7 @@ use domain::{
 };
 use store::journal::ReadLimit;
 use webhook::{
+    body::Body,
     format::{self, Item},
     matching, request,
 };
@@ -24,6 +24,8 @@ use crate::{
 /// Entries of one read, at most, and bytes of their payloads.
 const READ_ENTRIES_MAX: usize = 256;
 const READ_BYTES_MAX: usize = 4 << 20;
+/// How long a lane that batches leaves the journal alone, at most, once it has read all of it.
+const REST_MAX: Duration = Duration::from_millis(20);
 /// Rendered bytes that wait to be sent, at most, unless a single event is larger.
 const RENDERED_BYTES_MAX: usize = 16 << 20;
 
@@ -60,6 +62,9 @@ impl Lane {
     /// Reads on while there is room, and closes batches that are due.
     pub(crate) async fn fill(&mut self) -> Result<(), LaneError> {
         self.at_head = false;
+        if self.is_resting() {
+            return Ok(());
+        }
         while self.has_room() {
             self.at_head = self.window.read() >= *self.head.borrow_and_update();
             if self.at_head {
@@ -82,10 +87,26 @@ impl Lane {
                 }
             }
         }
+        if self.at_head && self.is_batching() {
+            // Every commit moves the head, and a batch is in no hurry: waking for each would cost
+            // more than reading what has come.
+            let rest = (self.destination.batch.flush_interval / 4).min(REST_MAX);
+            self.rest_until = self.now().plus(rest);
+        }
         if self.stopping && self.at_head || self.gathering.is_due(self.now()) {
             self.flush();
         }
         Ok(())
+    }
+
+    fn is_batching(&self) -> bool {
+        let events_max = format::events_per_body_max(&self.destination.format);
+        self.destination.batch.events_max.min(events_max) > 1
+    }
+
+    /// Whether reading waits, for what comes meanwhile to be read at once.
+    fn is_resting(&self) -> bool {
+        !self.stopping && self.now() < self.rest_until
     }
 
     /// Whether another entry may be read. While the receiver is down one delivery to probe with is
@@ -174,7 +195,7 @@ pub(crate) async fn rebuild(
     shared: &crate::service::Shared,
     destination: &Destination,
     events: &[EventRef],
-) -> Result<Bytes, RebuildError> {
+) -> Result<Body, RebuildError> {
     let mut items = Vec::with_capacity(events.len());
     for wanted in events {
         let entry = shared.events.read_at(wanted.sequence).await.map_err(RebuildError::Read)?;

@@ -12,7 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use domain::destination::Method;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{
@@ -27,11 +27,13 @@ use url::Url;
 use webhook::request::Request;
 pub use webhook::verdict::{Answer, Phase, SendError, SendErrorKind};
 
-use self::connect::Connector;
+use self::{connect::Connector, pieces::Pieces};
 
 mod connect;
 
 mod explain;
+
+mod pieces;
 
 /// The most of an answer's body that is read. The connection of a longer one is closed.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
@@ -49,7 +51,7 @@ const IDLE_CONNECTIONS_MAX: usize = 32;
 /// What a timeout that is out of any range is taken for.
 const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
-type HttpClient = Client<Connector, Full<Bytes>>;
+type HttpClient = Client<Connector, Pieces>;
 
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -160,7 +162,7 @@ async fn attempt(
 
 /// The request as the client takes it, or why there is none. `Host` and `Content-Length` are the
 /// client's. The message shows no URL and no value: both may hold secrets.
-fn http_request(request: Request) -> Result<http::Request<Full<Bytes>>, &'static str> {
+fn http_request(request: Request) -> Result<http::Request<Pieces>, &'static str> {
     // `Url` brings every spelling of a host into one form; `Uri` would take some as they are.
     let url = Url::parse(&request.url).map_err(|_| "destination's URL is not absolute")?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -178,7 +180,7 @@ fn http_request(request: Request) -> Result<http::Request<Full<Bytes>>, &'static
             .map_err(|_| "a header's value has a control character")?;
         headers.append(name, value);
     }
-    let mut made = http::Request::new(Full::new(request.body));
+    let mut made = http::Request::new(Pieces::new(&request.body));
     *made.method_mut() = match request.method {
         Method::Post => http::Method::POST,
         Method::Put => http::Method::PUT,

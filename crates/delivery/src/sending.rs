@@ -2,9 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use domain::{delivery::EventRef, destination::Destination, id::DeliveryId, time::Timestamp};
-use webhook::{format, request};
+use webhook::{body::Body, format, request};
 
 use crate::{
     lane::Lane,
@@ -22,14 +21,14 @@ pub(crate) struct Delivery {
     pub(crate) events: Vec<EventRef>,
     pub(crate) attempts: Attempts,
     /// As rendered; a parked one renders it again from the journal.
-    pub(crate) body: Option<Bytes>,
+    pub(crate) body: Option<Body>,
     /// Whether a row keeps it, so that the cursor may pass it.
     pub(crate) is_parked: bool,
 }
 
 impl Delivery {
     fn bytes(&self) -> usize {
-        self.body.as_ref().map_or(0, Bytes::len)
+        self.body.as_ref().map_or(0, Body::len)
     }
 
     fn of(waiting: Waiting) -> Self {
@@ -196,7 +195,7 @@ struct Attempt {
     destination: Arc<Destination>,
     id: DeliveryId,
     events: Vec<EventRef>,
-    body: Option<Bytes>,
+    body: Option<Body>,
     now: Timestamp,
 }
 

@@ -114,7 +114,7 @@ fn sender() -> Sender {
 fn request(url: &str) -> Request {
     let headers = vec![("webhook-id".into(), "evt_1".to_owned())];
     let body = Bytes::from_static(b"{\"a\":1}");
-    Request { method: Method::Post, url: url.to_owned(), headers, body }
+    Request { method: Method::Post, url: url.to_owned(), headers, body: body.into() }
 }
 
 async fn send(sender: &Sender, url: &str, timeout: Duration) -> Sent {
@@ -284,7 +284,7 @@ async fn a_receiver_that_reads_nothing_costs_its_timeout() {
     })
     .await;
     let mut large = request(&receiver.url());
-    large.body = Bytes::from(vec![b'x'; 16 << 20]);
+    large.body = Bytes::from(vec![b'x'; 16 << 20]).into();
     let sent = sender().send(large, SendLimits { timeout: SHORT, allow_private: true }).await;
     assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Answer));
 }

@@ -33,7 +33,8 @@ use crate::{
 pub(crate) struct Admitted {
     pub(crate) open: OpenCall,
     pub(crate) request: Request,
-    /// Resolves once the admission is in the journal. No byte leaves before.
+    /// Resolves once the admission is in the journal, which happens with the next record that is in
+    /// a hurry. No byte leaves before.
     pub(crate) commit: Commit,
 }
 
@@ -76,7 +77,7 @@ pub(crate) async fn admit(
     }
     let facts = Facts { endpoint, caller, client_ip, arrived_at, model };
     let call = Arc::new(call(gateway, facts, &parts, &body, &scan));
-    let commit = gateway.journal.append(Record::Admitted(Arc::clone(&call)));
+    let commit = gateway.journal.append_soon(Record::Admitted(Arc::clone(&call)));
     let kept = without_credentials(&body, &scan);
     let open = OpenCall::new(Arc::clone(gateway), call, kept, held);
     Ok(Admitted { open, request: Request { headers: parts.headers, body, scan }, commit })

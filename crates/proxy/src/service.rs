@@ -1,13 +1,13 @@
 //! One request to one reply: an LLM call goes the whole way, everything else to a door.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use bytes::Bytes;
 use domain::{call::Endpoint, exchange::Outcome, failure::FailureKind};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use store::journal::AppendError;
+use store::journal::{AppendError, Commit};
 use tower::ServiceExt;
 
 use crate::{
@@ -98,25 +98,26 @@ async fn door(doors: Router, request: Request<Incoming>) -> Reply {
     }
 }
 
+/// How long an admission may wait for another record to be committed with. Short calls have their
+/// outcome by then, and both are one commit.
+const ADMISSION_LINGER: Duration = Duration::from_millis(1);
+
 /// Takes an admitted call to its outcome, or, for a stream, to the beginning of its answer.
 async fn run(admitted: Admitted) -> Reply {
     let Admitted { mut open, request, commit } = admitted;
     let gateway = Arc::clone(&open.gateway);
     let forwarded = tokio::select! {
         biased;
-        forwarded = forward(&mut open, &request) => forwarded,
+        forwarded = forward_and_commit(&gateway, &mut open, &request) => forwarded,
         () = gateway.cut.cancelled() => {
             Err(interrupted("the gateway was stopped while the call ran").into())
         }
     };
-    if let Err(error) = commit.await {
-        open.forget();
-        return not_admitted(&error);
-    }
     match forwarded {
         Ok(Answer::Whole { headers, body, deployment }) => {
-            if let Err(error) = open.seal(Outcome::Completed).await {
-                return error_reply(&unrecorded(&error));
+            let sealed = open.seal(Outcome::Completed);
+            if let Some(refused) = not_recorded(commit, sealed).await {
+                return refused;
             }
             let mut reply = json_reply(StatusCode::OK, body);
             reply.headers_mut().extend(headers);
@@ -124,17 +125,44 @@ async fn run(admitted: Admitted) -> Reply {
             reply
         }
         Ok(Answer::Stream { headers, first, stream, source, deployment }) => {
+            gateway.journal.hurry();
+            if let Err(error) = commit.await {
+                open.forget();
+                return not_admitted(&error);
+            }
             let mut reply = Reply::new(ReplyBody::Whole(None));
             *reply.headers_mut() = headers;
             name_deployment(&mut reply, &open, &deployment);
             *reply.body_mut() = ReplyBody::Stream(CaptureBody::new(open, stream, source, first));
             reply
         }
-        Err(refused) => fail(open, refused).await,
+        Err(refused) => fail(open, commit, refused).await,
     }
 }
 
-async fn fail(mut open: OpenCall, refused: Refused) -> Reply {
+async fn forward_and_commit(
+    gateway: &Gateway,
+    open: &mut OpenCall,
+    request: &crate::admit::Request,
+) -> Result<Answer, Refused> {
+    let mut forwarding = std::pin::pin!(forward(open, request));
+    let soon = tokio::time::timeout(ADMISSION_LINGER, forwarding.as_mut());
+    if let Ok(forwarded) = soon.await {
+        return forwarded;
+    }
+    gateway.journal.hurry();
+    forwarding.await
+}
+
+/// Waits until a call's admission and its outcome are in the journal; the answer if they are not.
+async fn not_recorded(admitted: Commit, sealed: Commit) -> Option<Reply> {
+    if let Err(error) = admitted.await {
+        return Some(not_admitted(&error));
+    }
+    sealed.await.err().map(|error| error_reply(&unrecorded(&error)))
+}
+
+async fn fail(mut open: OpenCall, admitted: Commit, refused: Refused) -> Reply {
     let Refused { failure, answer } = refused;
     let mut reply = match answer {
         Some(answer) => {
@@ -145,8 +173,9 @@ async fn fail(mut open: OpenCall, refused: Refused) -> Reply {
         }
         None => error_reply(&failure),
     };
-    if let Err(error) = open.seal(Outcome::Failed(failure)).await {
-        reply = error_reply(&unrecorded(&error));
+    let sealed = open.seal(Outcome::Failed(failure));
+    if let Some(refused) = not_recorded(admitted, sealed).await {
+        return refused;
     }
     set_counts(&mut reply, &open);
     reply

@@ -29,6 +29,14 @@ pub trait Journal: Send + Sync + 'static {
     /// committed. The record is queued when this returns, whether the future is polled or not.
     fn append(&self, record: Record) -> Commit;
 
+    /// Queues a record that nobody waits for yet: it is committed together with the next one that
+    /// `append` brings, or after `hurry`. So a record that is soon followed by another costs no
+    /// commit of its own.
+    fn append_soon(&self, record: Record) -> Commit;
+
+    /// Commits what `append_soon` has queued.
+    fn hurry(&self);
+
     /// The last committed position; it changes with every group of commits, right after those who
     /// wait for them were told.
     fn head(&self) -> watch::Receiver<Sequence>;

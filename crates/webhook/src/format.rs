@@ -18,7 +18,10 @@ use domain::{
     record::Sequence,
 };
 
-use crate::matching::matches;
+use crate::{
+    body::{Body, Builder},
+    matching::matches,
+};
 
 /// One event as a format writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,26 +52,25 @@ pub fn items(event: &Event, destination: &Destination) -> Vec<Item> {
 }
 
 /// One body of items. Formats of one event a body take exactly one item.
-pub fn join(destination: &Destination, items: &[Item]) -> Bytes {
+pub fn join(destination: &Destination, items: &[Item]) -> Body {
     let (first, between, last): (&[u8], &[u8], &[u8]) = match destination.format {
         Format::GenericApi(LogFormat::JsonArray) => (b"[", b",", b"]"),
         Format::GenericApi(LogFormat::Ndjson) => (b"", b"\n", b""),
         Format::GenericApi(LogFormat::Single) | Format::Event => {
             assert!(items.len() == 1, "a body of this format has one item");
-            return items[0].bytes.clone();
+            return Body::from(items[0].bytes.clone());
         }
     };
-    let length: usize = items.iter().map(|item| item.bytes.len() + between.len()).sum();
-    let mut body = Vec::with_capacity(first.len() + length + last.len());
-    body.extend_from_slice(first);
+    let mut body = Builder::default();
+    body.push_slice(first);
     for (position, item) in items.iter().enumerate() {
         if position > 0 {
-            body.extend_from_slice(between);
+            body.push_slice(between);
         }
-        body.extend_from_slice(&item.bytes);
+        body.push(&item.bytes);
     }
-    body.extend_from_slice(last);
-    body.into()
+    body.push_slice(last);
+    body.finish()
 }
 
 /// The `Content-Type` of a format's bodies. LiteLLM says `application/json` for `ndjson` too, and

@@ -6,6 +6,8 @@
 
 pub mod matching;
 
+pub mod body;
+
 pub mod format;
 
 pub mod sign;

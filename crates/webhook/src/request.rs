@@ -13,6 +13,7 @@ use domain::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::body::Body;
 use crate::sign::{gateway_signature, hexadecimal, standard_signature};
 
 /// Who sends.
@@ -66,7 +67,7 @@ pub struct Request {
     /// Names and values, in order. Values may be secret.
     pub headers: Vec<(Cow<'static, str>, String)>,
     /// The body.
-    pub body: Bytes,
+    pub body: Body,
 }
 
 impl Request {
@@ -97,7 +98,7 @@ pub fn build(
     destination: &Destination,
     id: &DeliveryId,
     content_type: &str,
-    body: Bytes,
+    body: Body,
     now: Timestamp,
 ) -> Request {
     let signing = destination.signing.as_ref().filter(|signing| !signing.secrets.is_empty());
@@ -111,7 +112,8 @@ pub fn build(
     }
     headers.push((Cow::Borrowed("webhook-id"), id.as_str().to_owned()));
     if let Some(signing) = signing {
-        push_signatures(&mut headers, destination.format, signing, id, &body, now.as_secs());
+        let body = body.pieces();
+        push_signatures(&mut headers, destination.format, signing, id, body, now.as_secs());
     }
     Request { method: destination.method, url: destination.url.clone(), headers, body }
 }
@@ -129,7 +131,7 @@ fn push_signatures(
     format: Format,
     signing: &Signing,
     id: &DeliveryId,
-    body: &[u8],
+    body: &[Bytes],
     unix_seconds: i64,
 ) {
     if format == Format::Event {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     fn built(destination: &Destination) -> Request {
-        build(destination, &DeliveryId::new("evt_1"), "application/json", BODY, NOW)
+        build(destination, &DeliveryId::new("evt_1"), "application/json", BODY.into(), NOW)
     }
 
     fn lines(request: &Request) -> String {
@@ -267,7 +269,7 @@ mod tests {
         let request = built(&destination(&[("X-Team", "a")]));
         assert_eq!(request.method, Method::Post);
         assert_eq!(request.url, "https://example.com/hook?a=b");
-        assert_eq!(request.body, BODY);
+        assert_eq!(request.body.to_bytes(), BODY);
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "content-type: application/json\nuser-agent: hookgate/{version}\nX-Team: a\n\
@@ -337,7 +339,7 @@ mod tests {
         let now = domain::time::Clock::now(&domain::time::SystemClock);
         let signed = Destination { signing: Some(signing()), ..destination(&[]) };
         let id = DeliveryId::new("evt_1");
-        let request = build(&signed, &id, "application/json", BODY, now);
+        let request = build(&signed, &id, "application/json", BODY.into(), now);
         let mut headers = http::HeaderMap::new();
         for (name, value) in &request.headers {
             let name: http::HeaderName = name.parse().unwrap();

@@ -172,18 +172,18 @@ fn bodies_join_items_as_their_log_format_says() {
     let items = rendered(case, &prices, &destination(LogFormat::JsonArray));
     let [failure, success] = items.as_slice() else { panic!("two posts") };
 
-    let array = join(&destination(LogFormat::JsonArray), &items);
+    let array = join(&destination(LogFormat::JsonArray), &items).to_bytes();
     let parsed: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
     assert_eq!(parsed.len(), 2);
     let one = join(&destination(LogFormat::JsonArray), &items[..1]);
     assert_eq!(one.len(), failure.bytes.len() + 2);
 
-    let lines = join(&destination(LogFormat::Ndjson), &items);
+    let lines = join(&destination(LogFormat::Ndjson), &items).to_bytes();
     let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
     assert_eq!(lines, [&failure.bytes[..], &success.bytes[..]]);
 
     let single = join(&destination(LogFormat::Single), &items[1..]);
-    assert_eq!(single, success.bytes);
+    assert_eq!(single.to_bytes(), success.bytes);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     journal::{AppendError, BoxFuture, Commit, Health, Journal, ReadError, ReadLimit},
     sqlite::{
+        queue::Queue,
         shared::{AppendJob, ReadJob, Shared},
         tail,
     },
@@ -31,10 +32,12 @@ impl SqliteJournal {
                 .then(|| "the disk does not keep up with the calls".to_owned())
         })
     }
-}
 
-impl Journal for SqliteJournal {
-    fn append(&self, record: Record) -> Commit {
+    fn enqueue(
+        &self,
+        record: Record,
+        push: impl FnOnce(&Queue<AppendJob>, AppendJob, usize) -> Result<(), AppendJob>,
+    ) -> Commit {
         let (done, commit) = Commit::pair();
         if let Some(reason) = self.refusal(&record) {
             // Nobody may be waiting; then nobody misses the answer.
@@ -43,8 +46,22 @@ impl Journal for SqliteJournal {
         }
         let weight = tail::weight(&record);
         // A closed queue gives the job back; dropping it tells the future.
-        drop(self.0.appends.push(AppendJob { record, done }, weight));
+        drop(push(&self.0.appends, AppendJob { record, done }, weight));
         commit
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn append(&self, record: Record) -> Commit {
+        self.enqueue(record, Queue::push)
+    }
+
+    fn append_soon(&self, record: Record) -> Commit {
+        self.enqueue(record, Queue::push_soon)
+    }
+
+    fn hurry(&self) {
+        self.0.appends.hurry();
     }
 
     fn head(&self) -> watch::Receiver<Sequence> {

@@ -20,12 +20,14 @@ struct State<J> {
     jobs: Vec<J>,
     weight: usize,
     waiting: bool,
+    urgent: bool,
     closed: bool,
 }
 
 impl<J> Queue<J> {
     pub(super) const fn new() -> Self {
-        let state = State { jobs: Vec::new(), weight: 0, waiting: false, closed: false };
+        let state =
+            State { jobs: Vec::new(), weight: 0, waiting: false, urgent: false, closed: false };
         Self { state: Mutex::new(state), filled: Condvar::new() }
     }
 
@@ -37,12 +39,36 @@ impl<J> Queue<J> {
         }
         state.jobs.push(job);
         state.weight += weight;
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Adds a job that is taken with the next one that is pushed, or after `hurry`.
+    pub(super) fn push_soon(&self, job: J, weight: usize) -> Result<(), J> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(job);
+        }
+        state.jobs.push(job);
+        state.weight += weight;
+        Ok(())
+    }
+
+    /// Lets what is there be taken now.
+    pub(super) fn hurry(&self) {
+        let state = self.lock();
+        if !state.jobs.is_empty() {
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State<J>>) {
+        state.urgent = true;
         // A futex call costs more than the rest of this function.
         if std::mem::take(&mut state.waiting) {
             drop(state);
             self.filled.notify_one();
         }
-        Ok(())
     }
 
     /// The weight of what waits.
@@ -50,19 +76,20 @@ impl<J> Queue<J> {
         self.lock().weight
     }
 
-    /// Moves all jobs into `jobs`, which must be empty. Waits for one, but not longer than
-    /// `patience`. Returns false once the queue is closed and empty.
+    /// Moves all jobs into `jobs`, which must be empty. Waits for one that is in a hurry, but not
+    /// longer than `patience`. Returns false once the queue is closed and empty.
     pub(super) fn take(&self, jobs: &mut Vec<J>, patience: Duration) -> bool {
         debug_assert!(jobs.is_empty());
         let mut state = self.lock();
-        if state.jobs.is_empty() && !state.closed {
+        if !state.urgent && !state.closed {
             state.waiting = true;
-            let waited = self.filled.wait_timeout_while(state, patience, |state| {
-                state.jobs.is_empty() && !state.closed
-            });
+            let waited = self
+                .filled
+                .wait_timeout_while(state, patience, |state| !state.urgent && !state.closed);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             state.waiting = false;
         }
+        state.urgent = false;
         std::mem::swap(&mut state.jobs, jobs);
         state.weight = 0;
         !(jobs.is_empty() && state.closed)

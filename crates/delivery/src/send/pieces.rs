@@ -1,0 +1,51 @@
+//! A body in pieces as the HTTP client wants it.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use webhook::body::Body;
+
+/// Gives a body's pieces one after another.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    all: Arc<[Bytes]>,
+    next: usize,
+    left: usize,
+}
+
+impl Pieces {
+    pub(super) fn new(body: &Body) -> Self {
+        Self { all: Arc::clone(body.pieces()), next: 0, left: body.len() }
+    }
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.all.get(self.next).cloned();
+        Poll::Ready(piece.map(|piece| {
+            self.next += 1;
+            self.left -= piece.len();
+            Ok(Frame::data(piece))
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next == self.all.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
+    }
+}
