@@ -121,10 +121,11 @@ impl OpenCall {
     /// comes meanwhile goes into the next one.
     pub(crate) fn stream_deltas(&mut self, deltas: Vec<Delta>) {
         self.deltas.extend(deltas);
-        if let Some(commit) = &mut self.piece {
+        if let Some(mut commit) = self.piece.take() {
             let waker = std::task::Waker::noop();
             let mut cx = std::task::Context::from_waker(waker);
-            if std::future::Future::poll(std::pin::Pin::new(commit), &mut cx).is_pending() {
+            if std::future::Future::poll(std::pin::Pin::new(&mut commit), &mut cx).is_pending() {
+                self.piece = Some(commit);
                 return;
             }
         }

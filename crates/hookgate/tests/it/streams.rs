@@ -1,9 +1,14 @@
 //! Streams: what the caller gets of them, and what the receiver, however they go.
 
 use serde_json::{Value, json};
-use testkit::{Answer, Gate, client::chat_body};
+use testkit::{
+    Answer, Gate, Gateway, Receiver, Upstream, client::chat_body, receiver::accepted_items,
+};
 
-use crate::world::{World, openai_error, stream_error};
+use crate::{
+    support::{BINARY, events, model},
+    world::{World, openai_error, stream_error},
+};
 
 const ROLE: &str =
     r#"data: {"id":"c1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
@@ -240,4 +245,36 @@ async fn a_provider_that_streams_to_nobody_s_wish_or_not_at_all_is_taken_as_it_i
     openai_error(&seen);
     assert_eq!(world.outcome(&seen).await["error_type"], "bad_response");
     world.end(2).await;
+}
+
+/// What the receiver is told while a stream runs does not touch the stream.
+#[tokio::test]
+async fn a_stream_whose_pieces_are_told_goes_on_after_every_pause() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let wanted = events(&receiver).replace("[completion, error]", "[completion, error, streaming]");
+    let gateway = Gateway::start(BINARY, &(model(&upstream) + &wanted)).await;
+    let world = World { upstream, receiver, gateway };
+    let gates = [Gate::new(), Gate::new(), Gate::new()];
+    let frames = [ROLE, ONE, ": a", ": b", TWO, STOP, DONE].map(|line| frames(&[line], "\n"));
+    let answer = Answer::sse(frames.clone());
+    let answer = answer.pause_after(2, &gates[0]).pause_after(3, &gates[1]);
+    world.upstream.push(answer.pause_after(4, &gates[2]));
+    let mut open = world.gateway.client().open_stream("echo", "hi").await.expect("it begins");
+    let mut seen = open.read_until("one ").await.expect("the first piece passes");
+    // By now it is in the journal: the receiver knows of it.
+    let is_piece = |item: &Value| item["event"] == "streaming" && item["content"] == "one ";
+    world
+        .receiver
+        .wait_until("the first piece", |seen| accepted_items(seen).iter().any(is_piece))
+        .await;
+    for (gate, comment) in gates.iter().zip([": a", ": b"]) {
+        gate.open();
+        seen += &open.read_until(comment).await.expect("comments pass");
+    }
+    gates[2].open();
+    let rest = open.finish().await;
+    assert_eq!((seen + &rest.text(), rest.is_whole), (frames.concat(), true));
+    let event = world.outcome(&rest).await;
+    assert_eq!((&event["event"], &event["content"]), (&json!("completion"), &json!("one twö")));
+    world.end(1).await;
 }
