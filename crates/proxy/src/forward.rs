@@ -27,6 +27,9 @@ use crate::{
 /// The largest server-sent event that a provider may send.
 const EVENT_BYTES_MAX: usize = 8 << 20;
 
+/// Shorter keys are no secrets (`none`, `EMPTY` for local servers), and words of messages.
+const KEY_BYTES_MIN: usize = 8;
+
 /// A provider's answer, as far as it is known before the first byte goes out.
 pub(crate) enum Answer {
     /// All of it, in the caller's dialect.
@@ -106,7 +109,7 @@ async fn attempt(
     deployment: &Arc<Deployment>,
 ) -> Result<Answer, Refused> {
     let now = open.gateway.clock.now();
-    let mock = client_mock(open, request).or_else(|| deployment.mock_response.clone());
+    let mock = Mock::of(open, request, deployment);
     let mut facts = Arc::clone(&deployment.facts);
     if mock.is_some() {
         Arc::make_mut(&mut facts).dialect = Dialect::Mock;
@@ -120,7 +123,7 @@ async fn attempt(
         failure: None,
     });
     if let Some(mock) = mock {
-        return answer_mock(open, request, deployment, &mock);
+        return mock.answer(open, request, deployment).await;
     }
     if let Credential::Missing { variable } = &deployment.credential {
         let message = format!(
@@ -141,52 +144,81 @@ fn unknown_model(path: &str, model: &str) -> Failure {
     failure(FailureKind::UnknownModel, 400, message)
 }
 
-/// A `mock_response` that the caller sent, if callers may.
-fn client_mock(open: &OpenCall, request: &Request) -> Option<serde_json::Value> {
-    if !open.gateway.config.allow_client_mock_response {
-        return None;
-    }
-    let raw = request.scan.raw(&request.body, "mock_response")?;
-    serde_json::from_slice(raw).ok().filter(|mock: &serde_json::Value| !mock.is_null())
+/// What answers instead of a provider: the caller's own, if callers may, else the deployment's.
+struct Mock {
+    /// `None` if it only times out.
+    response: Option<serde_json::Value>,
+    tool_calls: Option<serde_json::Value>,
+    /// How long it waits before it answers.
+    delay: Duration,
 }
 
-fn answer_mock(
-    open: &mut OpenCall,
-    request: &Request,
-    deployment: &Arc<Deployment>,
-    mock: &serde_json::Value,
-) -> Result<Answer, Refused> {
-    let tool_calls = request.scan.raw(&request.body, "mock_tool_calls");
-    let tool_calls = tool_calls.and_then(|raw| serde_json::from_slice(raw).ok());
-    let asked = mock::MockRequest {
-        model: &deployment.facts.model_name,
-        stream: open.call.stream,
-        include_usage: true,
-        id: open.call.id,
-        created: open.call.arrived_at.as_secs(),
-        mock_tool_calls: tool_calls.as_ref(),
-    };
-    let (chunks, failure) = match mock::answer(mock, &asked) {
-        mock::MockAnswer::Whole(body) => {
-            open.mocked(false);
-            open.captured(&body);
-            let deployment = Arc::clone(deployment);
-            return Ok(Answer::Whole { headers: HeaderMap::new(), body, deployment });
+impl Mock {
+    fn of(open: &OpenCall, request: &Request, deployment: &Deployment) -> Option<Self> {
+        let client = |key| {
+            let config = &open.gateway.config;
+            let raw =
+                config.allow_client_mock_response.then(|| request.scan.raw(&request.body, key));
+            let value = serde_json::from_slice(raw.flatten()?).ok();
+            value.filter(|value: &serde_json::Value| !value.is_null())
+        };
+        let limit = deployment.timeout.unwrap_or(open.gateway.config.routing.timeout);
+        let seconds = |key| {
+            let seconds = client(key).and_then(|value| value.as_f64());
+            seconds.and_then(|secs| Duration::try_from_secs_f64(secs).ok()).map(|d| d.min(limit))
+        };
+        if client("mock_timeout") == Some(true.into()) {
+            let delay = seconds("timeout").unwrap_or(limit);
+            return Some(Self { response: None, tool_calls: None, delay });
         }
-        mock::MockAnswer::Failure(failure) => return Err(failure.into()),
-        mock::MockAnswer::Stream(chunks) => (chunks, None),
-        mock::MockAnswer::StreamThenFailure(chunks, failure) => (chunks, Some(failure)),
-    };
-    open.mocked(true);
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
-    Ok(Answer::Stream {
-        headers,
-        first: Vec::new(),
-        stream: Box::new(passthrough(open, request)),
-        source: Source::Mock { chunks: chunks.into(), failure },
-        deployment: Arc::clone(deployment),
-    })
+        let response = client("mock_response").or_else(|| deployment.mock_response.clone())?;
+        let (tool_calls, delay) = (client("mock_tool_calls"), seconds("mock_delay"));
+        Some(Self { response: Some(response), tool_calls, delay: delay.unwrap_or_default() })
+    }
+
+    async fn answer(
+        self,
+        open: &mut OpenCall,
+        request: &Request,
+        deployment: &Arc<Deployment>,
+    ) -> Result<Answer, Refused> {
+        if self.delay > Duration::ZERO {
+            tokio::time::sleep(self.delay).await;
+        }
+        let Some(response) = self.response else {
+            let message = "This is a mock timeout error".to_owned();
+            return Err(failure(FailureKind::Timeout, 408, message).into());
+        };
+        let asked = mock::MockRequest {
+            model: &deployment.facts.model_name,
+            stream: open.call.stream,
+            include_usage: true,
+            id: open.call.id,
+            created: open.call.arrived_at.as_secs(),
+            mock_tool_calls: self.tool_calls.as_ref(),
+        };
+        let (chunks, failure) = match mock::answer(&response, &asked) {
+            mock::MockAnswer::Whole(body) => {
+                open.mocked(false);
+                open.captured(&body);
+                let deployment = Arc::clone(deployment);
+                return Ok(Answer::Whole { headers: HeaderMap::new(), body, deployment });
+            }
+            mock::MockAnswer::Failure(failure) => return Err(failure.into()),
+            mock::MockAnswer::Stream(chunks) => (chunks, None),
+            mock::MockAnswer::StreamThenFailure(chunks, failure) => (chunks, Some(failure)),
+        };
+        open.mocked(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
+        Ok(Answer::Stream {
+            headers,
+            first: Vec::new(),
+            stream: Box::new(passthrough(open, request)),
+            source: Source::Mock { chunks: chunks.into(), failure },
+            deployment: Arc::clone(deployment),
+        })
+    }
 }
 
 /// Whether the caller asked for the usage chunk itself.
@@ -303,7 +335,10 @@ async fn whole(
         }
         connection_failure(open.provider(), &*error)
     })?;
-    let body = body.to_bytes();
+    let mut body = body.to_bytes();
+    if !parts.status.is_success() {
+        body = without_key(body, &deployment.credential);
+    }
     open.captured(&body);
     if !parts.status.is_success() {
         let failure = provider::failure::from_response(parts.status.as_u16(), &kept, &body);
@@ -322,6 +357,17 @@ async fn whole(
     let mut headers = headers::to_caller(&parts.headers);
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(Answer::Whole { headers, body, deployment: Arc::clone(deployment) })
+}
+
+/// A refused key is often said aloud ("Incorrect API key provided: …"). It is not the caller's to
+/// know, and nobody's to keep.
+fn without_key(body: Bytes, credential: &Credential) -> Bytes {
+    let Credential::Key(key) = credential else { return body };
+    let text = String::from_utf8_lossy(&body);
+    if key.expose().len() < KEY_BYTES_MIN || !text.contains(key.expose()) {
+        return body;
+    }
+    text.replace(key.expose(), "[redacted]").into()
 }
 
 /// A provider's error answer with its own headers: byte for byte if it has `OpenAI`'s shape, else
