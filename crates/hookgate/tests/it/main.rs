@@ -4,8 +4,14 @@
 mod support;
 mod world;
 
+mod anthropic;
+mod bad_input;
 mod calls;
+mod doors;
 mod leaving;
+mod mocks;
+mod privacy;
 mod routing;
+mod stopping;
 mod streams;
 mod upstreams;
