@@ -70,6 +70,8 @@ macro_rules! conformance_tests {
         $crate::conformance_tests!(@module journal, $engine, [
             sequences_are_consecutive_from_1,
             a_record_is_queued_whether_its_commit_is_polled_or_not,
+            a_record_in_no_hurry_is_committed_before_the_next_one,
+            a_record_in_no_hurry_is_committed_when_someone_hurries_or_closes,
             what_is_read_is_what_was_appended,
             a_read_stops_at_its_limit_and_the_next_goes_on,
             a_read_gives_at_least_one_entry_however_large,

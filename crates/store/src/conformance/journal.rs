@@ -39,6 +39,31 @@ pub async fn a_record_is_queued_whether_its_commit_is_polled_or_not(engine: &mut
     assert_eq!(second.await.expect("taken"), Sequence(2));
 }
 
+pub async fn a_record_in_no_hurry_is_committed_before_the_next_one(engine: &mut dyn Engine) {
+    let journal = open(engine);
+    let admission = journal.append_soon(admitted(1));
+    assert_eq!(journal.append(sealed(1, 10)).await.expect("taken"), Sequence(2));
+    assert_eq!(admission.await.expect("taken"), Sequence(1));
+    engine.crash();
+    let journal = open(engine);
+    expect_entries(&*journal, Sequence(0), &[admitted(1), sealed(1, 10)]).await;
+}
+
+pub async fn a_record_in_no_hurry_is_committed_when_someone_hurries_or_closes(
+    engine: &mut dyn Engine,
+) {
+    let journal = open(engine);
+    journal.hurry();
+    let admission = journal.append_soon(admitted(1));
+    journal.hurry();
+    assert_eq!(admission.await.expect("taken"), Sequence(1));
+    let admission = journal.append_soon(admitted(2));
+    engine.close();
+    assert_eq!(admission.await.expect("taken"), Sequence(2));
+    let journal = open(engine);
+    expect_unsettled(&*journal, &[1, 2]).await;
+}
+
 pub async fn what_is_read_is_what_was_appended(engine: &mut dyn Engine) {
     let records = [
         admitted(1),

@@ -131,3 +131,51 @@ impl<J> Drop for CloseOnDrop<'_, J> {
         self.0.drain_into(&mut jobs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// So long that a test which waits it out is ended.
+    const LONG: Duration = Duration::from_hours(1);
+
+    type Wake = fn(&Queue<u8>);
+
+    #[test]
+    fn a_taker_sleeps_through_jobs_in_no_hurry_until_something_wakes_it() {
+        let wakes: [(Wake, &[u8]); 3] = [
+            (|queue| assert!(queue.push(2, 1).is_ok()), &[1, 2]),
+            (|queue| queue.hurry(), &[1]),
+            (|queue| queue.close(), &[1]),
+        ];
+        for (wake, expected) in wakes {
+            let queue = Queue::new();
+            thread::scope(|scope| {
+                let taker = scope.spawn(|| {
+                    let mut jobs = Vec::new();
+                    assert!(queue.take(&mut jobs, LONG));
+                    jobs
+                });
+                assert!(queue.push_soon(1, 1).is_ok());
+                wake(&queue);
+                assert_eq!(taker.join().unwrap(), expected);
+            });
+        }
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_then_ends() {
+        let queue = Queue::new();
+        assert!(queue.push(1, 5).is_ok());
+        assert_eq!(queue.weight(), 5);
+        queue.close();
+        assert_eq!(queue.push(2, 1), Err(2));
+        let mut jobs = Vec::new();
+        assert!(queue.take(&mut jobs, LONG));
+        assert_eq!((jobs.as_slice(), queue.weight()), (&[1][..], 0));
+        jobs.clear();
+        assert!(!queue.take(&mut jobs, LONG));
+    }
+}
