@@ -5,6 +5,9 @@ use testkit::{Answer, Gate, client::chat_body};
 
 use crate::world::{World, deployment, models, openai_error, stream_error};
 
+/// Bends an answer.
+type Bend = fn(Answer) -> Answer;
+
 /// `claude` with prices that are easy to add up, and `echo` for the next call.
 async fn world() -> World {
     World::build(|upstream| {
@@ -53,10 +56,9 @@ fn begin() -> Vec<Value> {
     ]
 }
 
-#[tokio::test]
-async fn a_conversation_with_tools_and_an_image_goes_and_comes_in_openai_s_words() {
-    let world = world().await;
-    let body = json!({
+/// System, image, tools and their results, as an `OpenAI` client writes them.
+fn conversation() -> Value {
+    json!({
         "model": "claude", "max_completion_tokens": 50, "stop": "END", "temperature": 0.5,
         "mock_response": null, "metadata": {"tags": ["a"]}, "user": "u-7",
         "messages": [
@@ -70,7 +72,34 @@ async fn a_conversation_with_tools_and_an_image_goes_and_comes_in_openai_s_words
             {"role": "tool", "tool_call_id": "t1", "content": "a cat"}],
         "tools": [{"type": "function", "function": {"name": "look", "description": "Looks.",
             "parameters": {"type": "object", "properties": {"at": {"type": "integer"}}}}}],
-        "tool_choice": "auto"});
+        "tool_choice": "auto"})
+}
+
+/// The same in Anthropic's words.
+fn conversation_for_anthropic() -> Value {
+    let image = |source: Value| json!({"type": "image", "source": source});
+    json!({
+            "model": "claude-x", "max_tokens": 50, "stop_sequences": ["END"], "temperature": 0.5,
+            "metadata": {"user_id": "u-7"}, "system": [{"type": "text", "text": "Be brief."}],
+            "messages": [
+                {"role": "user", "content": [
+                    {"type": "text", "text": "What is this?"},
+                    image(json!({"type": "base64", "media_type": "image/png",
+                        "data": "iVBORw0KGgo="})),
+                    image(json!({"type": "url", "url": "https://example.com/a.jpg"}))]},
+                {"role": "assistant", "content": [
+                    {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": 1}}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "t1", "content": "a cat"}]}],
+            "tools": [{"name": "look", "description": "Looks.",
+                "input_schema": {"type": "object", "properties": {"at": {"type": "integer"}}}}],
+            "tool_choice": {"type": "auto"}})
+}
+
+#[tokio::test]
+async fn a_conversation_with_tools_and_an_image_goes_and_comes_in_openai_s_words() {
+    let world = world().await;
+    let body = conversation();
     world.upstream.push(
         Answer::json(
             200,
@@ -98,25 +127,7 @@ async fn a_conversation_with_tools_and_an_image_goes_and_comes_in_openai_s_words
     ] {
         assert_eq!(asked.header(name), value, "{name}");
     }
-    let image = |source: Value| json!({"type": "image", "source": source});
-    assert_eq!(
-        asked.json(),
-        json!({
-            "model": "claude-x", "max_tokens": 50, "stop_sequences": ["END"], "temperature": 0.5,
-            "metadata": {"user_id": "u-7"}, "system": [{"type": "text", "text": "Be brief."}],
-            "messages": [
-                {"role": "user", "content": [
-                    {"type": "text", "text": "What is this?"},
-                    image(json!({"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="})),
-                    image(json!({"type": "url", "url": "https://example.com/a.jpg"}))]},
-                {"role": "assistant", "content": [
-                    {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": 1}}]},
-                {"role": "user", "content": [
-                    {"type": "tool_result", "tool_use_id": "t1", "content": "a cat"}]}],
-            "tools": [{"name": "look", "description": "Looks.",
-                "input_schema": {"type": "object", "properties": {"at": {"type": "integer"}}}}],
-            "tool_choice": {"type": "auto"}})
-    );
+    assert_eq!(asked.json(), conversation_for_anthropic());
     let answer = seen.json();
     assert_eq!((&answer["object"], &answer["id"]), (&json!("chat.completion"), &json!("msg_1")));
     let choice = &answer["choices"][0];
@@ -216,7 +227,10 @@ async fn a_stream_with_tool_calls_is_translated_however_it_is_cut() {
 #[tokio::test]
 async fn anthropic_s_errors_reach_the_caller_in_openai_s_shape() {
     let world = world().await;
-    let said = |kind: &str, message: &str| json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_9"});
+    let said = |kind: &str, message: &str| {
+        let error = json!({"type": kind, "message": message});
+        json!({"type": "error", "error": error, "request_id": "req_9"})
+    };
     let long = "prompt is too long: 210000 tokens > 200000 maximum";
     let cases = [
         (400, "invalid_request_error", "max_tokens: too large", "bad_request"),
@@ -231,11 +245,7 @@ async fn anthropic_s_errors_reach_the_caller_in_openai_s_shape() {
         for streamed in [false, true] {
             let answer = Answer::json(status, &said(kind, message));
             world.upstream.push(answer.header("retry-after", "7").header("request-id", "req_9"));
-            let client = world.gateway.client();
-            let seen = match streamed {
-                false => client.chat("claude", "hi").await,
-                true => client.chat_stream("claude", "hi").await,
-            };
+            let seen = world.ask("claude", "hi", streamed).await;
             assert_eq!(seen.code(), status, "{}", seen.text());
             let error = openai_error(&seen);
             assert_eq!((&error["message"], &error["type"]), (&json!(message), &json!(kind)));
@@ -278,7 +288,6 @@ async fn a_stream_of_anthropic_s_that_breaks_ends_as_an_error() {
     let error =
         json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
     let half = json!({"type": "message_stop"}).to_string();
-    type Bend = fn(Answer) -> Answer;
     let cases: [(&str, String, Bend, &str, &str); 4] = [
         ("error", stream(&[error]), |answer| answer, "stream_error", "Overloaded"),
         (
@@ -323,11 +332,7 @@ async fn a_fallback_may_speak_another_dialect() {
     .await;
     for (model, stream) in [("claude", false), ("echo", true), ("claude", true), ("echo", false)] {
         world.upstream.push(Answer::error(500, "oh no"));
-        let client = world.gateway.client();
-        let seen = match stream {
-            false => client.chat(model, "one two").await,
-            true => client.chat_stream(model, "one two").await,
-        };
+        let seen = world.ask(model, "one two", stream).await;
         assert_eq!((seen.code(), seen.content().as_str()), (200, "one two"), "{}", seen.text());
         let event = world.outcome(&seen).await;
         let told = ["content", "fallbacks", "prompt_tokens"].map(|key| event[key].clone());

@@ -56,7 +56,7 @@ async fn a_body_that_is_no_chat_request_is_refused_with_the_place() {
             "unexpected text after the JSON value at byte 31",
         ),
         (br#"{"model":"echo","messages":[],}"#, "at byte 30"),
-        (br#"{'model':'echo'}"#, "at byte 1"),
+        (br"{'model':'echo'}", "at byte 1"),
         (b"{\"model\":\"echo\",\"messages\":\"a\nb\"}", "at byte 28"),
         (b"{\"model\":\"echo\",\"messages\":\"a\0b\"}", "at byte 28"),
         (b"{\"model\":\"echo\",\"messages\":\"\xff\xfe\"}", "invalid UTF-8 at byte 28"),
@@ -243,11 +243,9 @@ async fn a_request_over_its_bounds_is_refused_and_the_next_one_is_served() {
     world.outcome(&seen).await;
 
     let over = chat_body("echo", &format!("{fits}x")).to_string();
-    let chunked: String = over
-        .as_bytes()
-        .chunks(10_000)
-        .map(|part| format!("{:x}\r\n{}\r\n", part.len(), String::from_utf8_lossy(part)))
-        .collect();
+    let chunk = |part: &[u8]| format!("{:x}\r\n{}\r\n", part.len(), String::from_utf8_lossy(part));
+    let chunked: Vec<_> = over.as_bytes().chunks(10_000).map(chunk).collect();
+    let chunked = chunked.concat();
     let huge = "x".repeat(4 << 20);
     let cases = [
         ("announced", post(&format!("content-length: {}\r\n", over.len()), &over), "413"),
@@ -368,4 +366,23 @@ async fn a_gateway_at_its_bound_says_when_to_come_back() {
     assert_eq!((first.code(), first.content().as_str()), (200, "running"));
     world.call_works().await;
     world.end(2).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_asks_first_is_told_to_go_on() {
+    let world = World::new().await;
+    let body = chat_body("echo", "asked first").to_string();
+    let mut stream = connect(&world).await;
+    let headers =
+        format!("content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n", body.len());
+    stream.write_all(post(&headers, "").as_bytes()).await.expect("the gateway reads");
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).await.expect("the gateway says to go on");
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).await.expect("the gateway reads");
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("asked first"), "{answer}");
+    assert_eq!(world.upstream.requests()[0].header("expect"), None);
+    world.event("the outcome", |event| event["content"] == "asked first").await;
+    world.end(1).await;
 }

@@ -121,6 +121,7 @@ async fn a_call_with_no_log_leaves_no_text_and_no_event() {
     let stopped = gateway.terminate().await;
     let kept = bytes_below(&data);
     assert!(holds(&kept, "still here"), "what may be kept is found by the same search");
+    assert!(holds(&kept, r#""total_tokens":5"#), "the tokens still count as spend");
     assert!(!holds(&kept, PROMPT) && !holds(&kept, ANSWER));
     assert!(!stopped.log().concat().contains(PROMPT) && !stopped.log().concat().contains(ANSWER));
     let outcomes = |items: Vec<Value>| items.iter().filter(|i| i["event"] != "streaming").count();

@@ -69,12 +69,7 @@ async fn what_another_attempt_may_mend_is_tried_again_and_nothing_else_is() {
         for stream in [false, true] {
             let before = world.upstream.requests().len();
             world.upstream.push(answer.clone());
-            let client = world.gateway.client();
-            let seen = if stream {
-                client.chat_stream("echo", "hi there").await
-            } else {
-                client.chat("echo", "hi there").await
-            };
+            let seen = world.ask("echo", "hi there", stream).await;
             let event = world.outcome(&seen).await;
             let asked = &world.upstream.requests()[before..];
             if is_mended {
@@ -209,11 +204,7 @@ async fn each_attempt_has_its_own_time() {
     ];
     for (number, (model, stream, message)) in cases.into_iter().enumerate() {
         world.upstream.push(Answer::stall());
-        let client = world.gateway.client();
-        let seen = match stream {
-            false => client.chat(model, "hi").await,
-            true => client.chat_stream(model, "hi").await,
-        };
+        let seen = world.ask(model, "hi", stream).await;
         assert_eq!(seen.code(), 408, "{}", seen.text());
         let error = openai_error(&seen);
         assert!(error["message"].as_str().is_some_and(|text| text.contains(message)), "{error}");

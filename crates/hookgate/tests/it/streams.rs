@@ -10,6 +10,9 @@ use crate::{
     world::{World, openai_error, stream_error},
 };
 
+/// Bends an answer.
+type Bend = fn(Answer) -> Answer;
+
 const ROLE: &str =
     r#"data: {"id":"c1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
 const ONE: &str =
@@ -17,7 +20,8 @@ const ONE: &str =
 const TWO: &str =
     r#"data:{"id":"c1","choices":[{"index":0,"delta":{"content":"twö"}}],"obfuscation":"a\n"}"#;
 const STOP: &str = r#"data: {"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
-const USAGE: &str = r#"data: {"id":"c1","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}"#;
+const USAGE: &str =
+    r#"data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}"#;
 const DONE: &str = "data: [DONE]";
 
 fn frames(lines: &[&str], end: &str) -> String {
@@ -28,14 +32,14 @@ fn frames(lines: &[&str], end: &str) -> String {
 async fn a_stream_passes_byte_for_byte_but_for_the_usage_chunk() {
     let world = World::new().await;
     let named = format!("event: message\nid: 7\n{ONE}");
-    let split = "data: {\"id\":\"c1\",\"choices\":\ndata: [{\"index\":0,\"delta\":{\"content\":\"one \"}}]}";
+    let split = ONE.replace("\"choices\":[", "\"choices\":\ndata: [");
     let cases: [(&str, &[&str], &str); 6] = [
         ("line feeds", &[ROLE, ONE, TWO, STOP], "\n"),
         ("carriage returns with line feeds", &[ROLE, ONE, TWO, STOP], "\r\n"),
         ("carriage returns", &[ROLE, ONE, TWO, STOP], "\r"),
         ("comments", &[": OPENROUTER PROCESSING", ROLE, ": ping", ONE, ":", TWO, STOP], "\n"),
         ("names and ids", &[ROLE, &named, TWO, STOP], "\n"),
-        ("data over two lines", &[ROLE, split, TWO, STOP], "\n"),
+        ("data over two lines", &[ROLE, &split, TWO, STOP], "\n"),
     ];
     let mut calls = 0;
     for (case, lines, end) in cases {
@@ -130,7 +134,6 @@ async fn a_stream_that_breaks_on_its_way_ends_as_an_error_and_never_cleanly() {
     let begin = || Answer::sse([frames(&[ROLE, ONE], "\n"), frames(&[TWO], "\n")]);
     let then = |piece: &str| Answer::sse([frames(&[ROLE, ONE], "\n"), piece.to_owned()]);
     let gate = Gate::new;
-    type Bend = fn(Answer) -> Answer;
     let cases: [(&str, Answer, Bend, &str, &str); 9] = [
         ("cut", begin(), |answer| answer.cut_after(1), "stream_cut", "ended before its end"),
         ("reset", begin(), |answer| answer.reset_after(1), "stream_cut", "ended before its end"),
@@ -181,7 +184,8 @@ async fn a_stream_that_breaks_on_its_way_ends_as_an_error_and_never_cleanly() {
 #[tokio::test]
 async fn a_stream_that_fails_before_its_first_event_is_an_error_with_a_status() {
     let world = World::with(", stream_timeout: 0.3", "").await;
-    let error = "data: {\"error\":{\"message\":\"too busy\",\"type\":\"overloaded_error\",\"code\":null}}\n\n";
+    let error = json!({"error": {"message": "too busy", "type": "overloaded_error"}});
+    let error = format!("data: {error}\n\n");
     let page = "<html><head><title>Captive portal</title></head></html>";
     let cases = [
         // First: on a connection that has served before it would be asked again.

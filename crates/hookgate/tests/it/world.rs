@@ -52,6 +52,12 @@ impl World {
         Self { upstream, receiver, gateway }
     }
 
+    /// Asks a model, plain or streamed.
+    pub(crate) async fn ask(&self, model: &str, text: &str, stream: bool) -> Seen {
+        let client = self.gateway.client();
+        if stream { client.chat_stream(model, text).await } else { client.chat(model, text).await }
+    }
+
     /// The outcome of the call whose answer was seen.
     pub(crate) async fn outcome(&self, seen: &Seen) -> Value {
         let id = seen.header("x-hookgate-request-id").expect("every admitted call is named");
