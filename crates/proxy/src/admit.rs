@@ -12,7 +12,7 @@ use domain::{
     time::Timestamp,
 };
 use http::{HeaderMap, header, request::Parts};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use provider::{
     scan::{Scan, scan},
@@ -21,13 +21,7 @@ use provider::{
 use serde::Deserialize;
 use store::journal::{Commit, Health};
 
-use crate::{
-    gateway::Gateway,
-    headers,
-    limit::Held,
-    seal::OpenCall,
-    upstream::{failure, is_length_limit},
-};
+use crate::{gateway::Gateway, headers, limit::Held, seal::OpenCall, upstream::failure};
 
 /// A call that was let in, with what later steps need of its request.
 pub(crate) struct Admitted {
@@ -83,6 +77,11 @@ pub(crate) async fn admit(
     Ok(Admitted { open, request: Request { headers: parts.headers, body, scan }, commit })
 }
 
+/// What is set aside for a body before any of it came.
+const BODY_ROOM_MAX: usize = 1 << 20;
+
+/// Reads the body into memory of its own. The connection's buffer, of which its frames are slices,
+/// is larger, and would live as long as the journal keeps the request in memory.
 async fn read_body(
     gateway: &Gateway,
     headers: &HeaderMap,
@@ -91,33 +90,47 @@ async fn read_body(
 ) -> Result<Bytes, Failure> {
     let limits = &gateway.config.limits;
     let bytes_max = limits.request_body_bytes_max;
-    let too_large = || invalid(413, format!("the request body is larger than {bytes_max} bytes"));
     let announced = headers
         .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > bytes_max) {
-        return Err(too_large());
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or_default();
+    if announced > bytes_max {
+        return Err(too_large(bytes_max));
     }
-    let no_room = || overloaded("running calls hold too many bytes; try again shortly".into());
-    if !held.grow(announced.unwrap_or_default()) {
-        return Err(no_room());
+    hold(held, announced)?;
+    let read = read_frames(body, announced, bytes_max, held);
+    tokio::time::timeout(limits.body_read_timeout, read)
+        .await
+        .map_err(|_| invalid(408, "the request body did not arrive in time".into()))?
+}
+
+async fn read_frames(
+    mut body: Incoming,
+    announced: usize,
+    bytes_max: usize,
+    held: &mut Held,
+) -> Result<Bytes, Failure> {
+    let mut bytes = Vec::with_capacity(announced.min(BODY_ROOM_MAX));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| invalid(400, "the request body broke off".into()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        hold(held, length.saturating_sub(announced.max(bytes.len())))?;
+        bytes.extend_from_slice(&data);
     }
-    let collected =
-        tokio::time::timeout(limits.body_read_timeout, Limited::new(body, bytes_max).collect())
-            .await
-            .map_err(|_| invalid(408, "the request body did not arrive in time".into()))?
-            .map_err(|error| {
-                if is_length_limit(&*error) {
-                    too_large()
-                } else {
-                    invalid(400, "the request body broke off".into())
-                }
-            })?;
-    let body = collected.to_bytes();
-    if announced.is_none() && !held.grow(body.len()) {
-        return Err(no_room());
-    }
-    Ok(body)
+    Ok(bytes.into())
+}
+
+fn hold(held: &mut Held, bytes: usize) -> Result<(), Failure> {
+    let no_room = "running calls hold too many bytes; try again shortly";
+    if held.grow(bytes) { Ok(()) } else { Err(overloaded(no_room.into())) }
+}
+
+fn too_large(bytes_max: usize) -> Failure {
+    invalid(413, format!("the request body is larger than {bytes_max} bytes"))
 }
 
 /// What is known of a call beside its body's fields.
