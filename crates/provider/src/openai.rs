@@ -19,7 +19,7 @@ pub(crate) use self::{
 };
 use crate::{
     scan::{Scan, key_text, scan},
-    splice::{Edit, splice},
+    splice::{Edit, splice, splice_pieces},
 };
 
 /// What goes to the caller of a stream in `OpenAI`'s dialect.
@@ -44,9 +44,9 @@ pub trait CallerStream: Send {
 ///
 /// `model` becomes the deployment's; with `ask_usage` a streamed call gets
 /// `stream_options.include_usage: true`, the other members of its `stream_options` kept; fields
-/// that are addressed to the gateway are removed. If nothing of this changes a byte, the same
-/// `Bytes` come back.
-pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Bytes {
+/// that are addressed to the gateway are removed. The body comes in pieces, so that a long prompt
+/// is not copied; if nothing of this changes a byte, as the one that it was.
+pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Vec<Bytes> {
     let model = quoted(model);
     let options = if ask_usage && scan.bool(body, "stream") == Some(true) {
         with_usage(scan.raw(body, "stream_options"))
@@ -65,7 +65,7 @@ pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Bytes
         edits.push(Edit::Set { key: "stream_options", value: options });
     }
     edits.extend(ours.iter().map(|key| Edit::Remove { key }));
-    splice(body, scan, &edits)
+    splice_pieces(body, scan, &edits)
 }
 
 /// Whether a top-level field is addressed to the gateway and unknown to providers.
@@ -111,8 +111,8 @@ mod tests {
     fn asked(body: &str, ask_usage: bool) -> String {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let scan = scan(&body).unwrap();
-        let asked = request(&body, &scan, "gpt-4o", ask_usage);
-        String::from_utf8(asked.to_vec()).unwrap()
+        let asked = request(&body, &scan, "gpt-4o", ask_usage).concat();
+        String::from_utf8(asked).unwrap()
     }
 
     #[test]
@@ -156,6 +156,6 @@ mod tests {
     fn a_request_that_needs_no_edit_is_not_copied() {
         let body = Bytes::from_static(br#"{"model":"gpt-4o","messages":[]}"#);
         let scan = scan(&body).unwrap();
-        assert_eq!(request(&body, &scan, "gpt-4o", true).as_ptr(), body.as_ptr());
+        assert_eq!(request(&body, &scan, "gpt-4o", true)[0].as_ptr(), body.as_ptr());
     }
 }

@@ -1,7 +1,7 @@
 //! Edits top-level fields of a JSON object and leaves every other byte as it was.
 //!
-//! Invariant: without edits that change anything the same bytes come back, not a copy; otherwise
-//! they are copied once.
+//! Invariant: without edits that change anything the same bytes come back, not a copy; in pieces,
+//! large unchanged parts are never copied.
 
 use bytes::Bytes;
 
@@ -32,14 +32,37 @@ impl Edit<'_> {
     }
 }
 
+/// An unchanged part of at least this size is a piece of its own: sending it from its place costs
+/// less than copying it.
+const PIECE_BYTES_MIN: usize = 4 << 10;
+
+/// The body with the edits applied, as pieces that follow each other; none is empty. `scan` is the
+/// body's own; no two edits name the same field.
+pub fn splice_pieces(body: &Bytes, scan: &Scan, edits: &[Edit<'_>]) -> Vec<Bytes> {
+    if !changes(body, scan, edits) {
+        return vec![body.clone()];
+    }
+    let mut pieces = Vec::new();
+    let mut gathered = Vec::new();
+    let own = body.as_ptr_range();
+    write(body, scan, edits, &mut |part| {
+        if part.len() < PIECE_BYTES_MIN || !own.contains(&part.as_ptr()) {
+            return gathered.extend_from_slice(part);
+        }
+        if !gathered.is_empty() {
+            pieces.push(Bytes::from(std::mem::take(&mut gathered)));
+        }
+        pieces.push(body.slice_ref(part));
+    });
+    if !gathered.is_empty() {
+        pieces.push(Bytes::from(gathered));
+    }
+    pieces
+}
+
 /// The body with the edits applied. `scan` is the body's own; no two edits name the same field.
 pub fn splice(body: &Bytes, scan: &Scan, edits: &[Edit<'_>]) -> Bytes {
-    let is_there = |key: &str| scan.member(body, key).is_some();
-    let changes = edits.iter().any(|edit| match edit {
-        Edit::Set { key, value } => scan.raw(body, key) != Some(value.as_bytes()),
-        Edit::Remove { key } => is_there(key),
-    });
-    if !changes {
+    if !changes(body, scan, edits) {
         return body.clone();
     }
     let mut length = 0;
@@ -47,6 +70,13 @@ pub fn splice(body: &Bytes, scan: &Scan, edits: &[Edit<'_>]) -> Bytes {
     let mut spliced = Vec::with_capacity(length);
     write(body, scan, edits, &mut |part| spliced.extend_from_slice(part));
     Bytes::from(spliced)
+}
+
+fn changes(body: &[u8], scan: &Scan, edits: &[Edit<'_>]) -> bool {
+    edits.iter().any(|edit| match edit {
+        Edit::Set { key, value } => scan.raw(body, key) != Some(value.as_bytes()),
+        Edit::Remove { key } => scan.member(body, key).is_some(),
+    })
 }
 
 /// Gives out the parts of the edited body in order.
@@ -167,6 +197,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn law_the_pieces_are_the_spliced_body(text in "[a-z\"\\\\]{0,9000}", model in "[a-z]{1,9}") {
+            let body = serde_json::json!({"a": text, "model": model, "z": text}).to_string();
+            let body = Bytes::from(body);
+            let scanned = scan(&body).unwrap();
+            let edits = [Edit::Set { key: "model", value: "\"other\"" }, Edit::Remove { key: "z" }];
+            let pieces = splice_pieces(&body, &scanned, &edits);
+            prop_assert!(pieces.iter().all(|piece| !piece.is_empty()));
+            prop_assert_eq!(pieces.concat(), splice(&body, &scanned, &edits).to_vec());
+        }
+
         #[test]
         fn law_setting_the_model_changes_nothing_but_the_model(
             mut object in object(),

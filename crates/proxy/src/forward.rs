@@ -10,7 +10,7 @@ use domain::{
     failure::{Failure, FailureKind},
 };
 use http::{HeaderMap, Method, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use provider::{anthropic, mock, openai, openai::CallerStream};
 
@@ -21,7 +21,7 @@ use crate::{
     reply::error_body,
     route::Plan,
     seal::OpenCall,
-    upstream::{connection_failure, failure, is_length_limit},
+    upstream::{RequestBody, connection_failure, failure, is_length_limit},
 };
 
 /// The largest server-sent event that a provider may send.
@@ -289,10 +289,10 @@ fn provider_request(
     open: &OpenCall,
     request: &Request,
     deployment: &Deployment,
-) -> Result<http::Request<Full<Bytes>>, Refused> {
+) -> Result<http::Request<RequestBody>, Refused> {
     let model = &deployment.facts.model;
     let (path, body) = match deployment.facts.dialect {
-        Dialect::Anthropic => ("/v1/messages", anthropic::request(&request.body, model)?),
+        Dialect::Anthropic => ("/v1/messages", vec![anthropic::request(&request.body, model)?]),
         Dialect::OpenAi | Dialect::Mock => {
             let ask_usage = open.call.stream && deployment.include_usage;
             let body = openai::request(&request.body, &request.scan, model, ask_usage);
@@ -303,7 +303,7 @@ fn provider_request(
     let mut asked = http::Request::builder()
         .method(Method::POST)
         .uri(uri)
-        .body(Full::new(body))
+        .body(RequestBody::from(body))
         .map_err(|error| failure(FailureKind::Internal, 500, format!("api_base: {error}")))?;
     *asked.headers_mut() = headers::to_provider(&request.headers, deployment);
     Ok(asked)

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use domain::failure::{Failure, FailureKind};
 use http::Uri;
-use http_body_util::Full;
+use http_body::{Body, Frame, SizeHint};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -42,7 +42,7 @@ const IDLE_MAX: usize = 256;
 /// for another's stream, and no HTTP/2 stream limit of a single connection bounds them all.
 #[derive(Clone)]
 pub(crate) struct Upstream {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, RequestBody>,
 }
 
 /// Why a provider gave no answer.
@@ -76,7 +76,7 @@ impl Upstream {
     /// Sends a request and returns the answer's head; the body is still to be read.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         let connection = capture_connection(&mut request);
         let answered = self.client.request(request).await;
@@ -98,6 +98,42 @@ impl Upstream {
                 Err(SendError { cause, on_dead_connection })
             }
         }
+    }
+}
+
+/// A request's body in pieces.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    pieces: std::vec::IntoIter<Bytes>,
+    left: usize,
+}
+
+impl From<Vec<Bytes>> for RequestBody {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        let left = pieces.iter().map(Bytes::len).sum();
+        Self { pieces: pieces.into_iter(), left }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.pieces.next();
+        self.left -= piece.as_ref().map_or(0, Bytes::len);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.len() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
     }
 }
 
