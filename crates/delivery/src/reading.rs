@@ -66,7 +66,10 @@ impl Lane {
             return Ok(());
         }
         while self.has_room() {
-            self.at_head = self.window.read() >= *self.head.borrow_and_update();
+            // The head is told after those who wait for a commit, and their calls may be what ends
+            // last: so a lane that stops reads until nothing comes.
+            let is_read = self.window.read() >= *self.head.borrow_and_update();
+            self.at_head = is_read && !self.stopping;
             if self.at_head {
                 break;
             }

@@ -91,6 +91,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// The attempts that count against what it carries; pieces of streams have no count.
+    pub(crate) fn attempts_mut(&mut self) -> Option<&mut Attempts> {
+        match &mut self.work {
+            Work::Delivery(delivery) => Some(&mut delivery.attempts),
+            Work::Piece(_) => None,
+        }
+    }
+
     /// Whether it carries a delivery of that id.
     pub(crate) fn is(&self, id: &DeliveryId) -> bool {
         matches!(&self.work, Work::Delivery(delivery) if delivery.id == *id)

@@ -22,7 +22,7 @@ use crate::{
     lane::{Lane, LaneError},
     send::Sent,
     sending::{Delivery, Running, Target, Tried, Work},
-    shelf::{Shelf, Waiting},
+    shelf::Waiting,
     streaming::Released,
 };
 
@@ -231,12 +231,19 @@ impl Lane {
         self.pause_until = self.pause_until.max(now.plus(asked));
     }
 
-    fn failed(&mut self, running: Running, again: Again, reason: String, now: Timestamp) {
+    fn failed(&mut self, mut running: Running, again: Again, reason: String, now: Timestamp) {
+        if let Work::Delivery(Delivery { id, .. }) = &running.work {
+            let target = running.target;
+            tracing::debug!(
+                destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
+            );
+        }
         let policy = self.destination.retry.clone();
         if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
             let target = running.target;
             tracing::warn!(destination = %self.name(), ?target, reason, "The receiver is down.");
-            self.shelf.pardon();
+            let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
+            self.shelf.pardon(in_flight.chain(running.attempts_mut()));
             let released = self.streams.give_up();
             self.take_released(released);
         }
@@ -292,7 +299,7 @@ impl Lane {
         }
         let Delivery { id, events, attempts, .. } = delivery;
         let waiting = Waiting { id, events, attempts, due_at, reason };
-        self.books.pending.parked.push(Shelf::row(&waiting));
+        self.books.pending.parked.push(self.shelf.row(&waiting));
         self.shelf.park(waiting, doomed);
     }
 

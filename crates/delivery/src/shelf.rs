@@ -111,21 +111,28 @@ impl Shelf {
         buried
     }
 
-    /// The receiver is down: what failed since the last success is not the deliveries' fault.
-    pub(crate) fn pardon(&mut self) {
+    /// The receiver is down: what failed since the last success is not the deliveries' fault, be
+    /// they here or in flight.
+    pub(crate) fn pardon<'a>(&mut self, in_flight: impl Iterator<Item = &'a mut Attempts>) {
         self.doomed.clear();
         let epoch = self.epoch;
         for waiting in self.waiting.values_mut() {
             waiting.attempts.pardon(epoch);
         }
+        for attempts in in_flight {
+            attempts.pardon(epoch);
+        }
     }
 
-    /// All that wait, as rows keep them.
-    pub(crate) fn row(waiting: &Waiting) -> Parked {
+    /// One that waits, as its row keeps it. Attempts since the last success are left out: whether
+    /// they count is not known yet, and after a restart nobody could take them back.
+    pub(crate) fn row(&self, waiting: &Waiting) -> Parked {
+        let mut attempts = waiting.attempts;
+        attempts.pardon(self.epoch);
         Parked {
             id: waiting.id.clone(),
             events: waiting.events.clone(),
-            attempts: waiting.attempts.counted,
+            attempts: attempts.counted,
             due_at: waiting.due_at,
             reason: waiting.reason.clone(),
         }
@@ -180,10 +187,29 @@ mod tests {
         }
         assert_eq!(unlucky.attempts.count(), 5);
         shelf.park(unlucky, true);
-        shelf.pardon();
+        shelf.pardon(std::iter::empty());
         assert!(shelf.passed().is_empty());
         let pardoned = shelf.take(Timestamp::from_millis(1), false).expect("it still waits");
         assert_eq!(pardoned.attempts.count(), 2);
+    }
+
+    #[test]
+    fn one_in_flight_is_pardoned_too() {
+        let mut shelf = Shelf::default();
+        let mut in_flight = waiting(&shelf, "in flight", 4).attempts;
+        shelf.pardon(std::iter::once(&mut in_flight));
+        assert_eq!(in_flight.count(), 0);
+    }
+
+    #[test]
+    fn a_row_keeps_the_attempts_that_surely_count() {
+        let mut shelf = Shelf::default();
+        let mut failed = waiting(&shelf, "one", 2);
+        assert_eq!(shelf.row(&failed).attempts, 0);
+        shelf.passed();
+        assert_eq!(shelf.row(&failed).attempts, 2);
+        shelf.count(&mut failed.attempts);
+        assert_eq!((failed.attempts.count(), shelf.row(&failed).attempts), (3, 2));
     }
 
     #[test]
