@@ -339,7 +339,7 @@ async fn whole(
     if !parts.status.is_success() {
         body = without_key(body, &deployment.credential);
     }
-    open.captured(&body);
+    open.captured_whole(&body);
     if !parts.status.is_success() {
         let failure = provider::failure::from_response(parts.status.as_u16(), &kept, &body);
         let answer = error_answer(deployment.facts.dialect, &parts, body, &failure);

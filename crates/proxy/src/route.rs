@@ -55,7 +55,8 @@ impl<'a> Plan<'a> {
     pub(crate) fn next(&mut self, failure: Option<&Failure>) -> Option<Step> {
         if let Some(failure) = failure {
             let again = self.attempts_in_group <= self.gateway.config.routing.num_retries
-                && may_mend(failure.kind, self.untried() > 0);
+                && may_mend(failure.kind, self.untried() > 0)
+                && (self.untried() > 0 || is_worth_waiting(failure));
             if !again {
                 self.group += 1;
                 self.attempts_in_group = 0;
@@ -128,10 +129,15 @@ fn may_mend(kind: FailureKind, has_other_deployment: bool) -> bool {
     }
 }
 
-/// Exponential with full jitter from the second half, or what the provider asked for.
+/// A provider that asks for a longer pause than a caller is made to wait is not asked again.
+fn is_worth_waiting(failure: &Failure) -> bool {
+    failure.retry_after_secs.is_none_or(|asked| Duration::from_secs(asked) <= RETRY_DELAY_MAX)
+}
+
+/// Exponential with jitter in its second half, or what the provider asked for if that is longer.
 fn retry_delay(attempts: u32, failure: &Failure) -> Duration {
     let grown = RETRY_DELAY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(10));
     let ceiling = grown.min(RETRY_DELAY_MAX);
     let asked = failure.retry_after_secs.map(Duration::from_secs).unwrap_or_default();
-    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0).max(asked.min(RETRY_DELAY_MAX))
+    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0).max(asked)
 }

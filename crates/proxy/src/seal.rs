@@ -27,9 +27,58 @@ use crate::{
 #[derive(Default)]
 struct Answered {
     bytes: Vec<u8>,
+    /// The end of a stream that did not fit into `bytes`: the usage stands there.
+    tail: Vec<u8>,
     is_truncated: bool,
     is_stream: bool,
     first_byte_at: Option<Timestamp>,
+}
+
+/// How much of the end of a stream is kept if the stream is too long to be kept whole.
+const TAIL_BYTES: usize = 64 << 10;
+
+impl Answered {
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        if !self.is_stream {
+            return;
+        }
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() > 2 * TAIL_BYTES {
+            self.tail.drain(..self.tail.len() - TAIL_BYTES);
+        }
+    }
+
+    /// Puts the tail behind what is kept, from its first whole event on.
+    fn join_tail(&mut self) {
+        let tail = std::mem::take(&mut self.tail);
+        let after = |end: &[u8]| {
+            tail.windows(end.len()).position(|bytes| bytes == end).map(|at| at + end.len())
+        };
+        if let Some(start) = after(b"\n\n").or_else(|| after(b"\r\n\r\n")) {
+            self.bytes.extend_from_slice(b"\n\n");
+            self.bytes.extend_from_slice(&tail[start..]);
+        }
+    }
+}
+
+/// Members of an answer that are small and that accounting needs.
+const ESSENTIAL: [&str; 5] = ["id", "object", "created", "model", "usage"];
+
+/// A JSON object of the essential members of a JSON object; empty if it is none.
+fn essence(body: &[u8]) -> Vec<u8> {
+    let Ok(scan) = provider::scan::scan(body) else { return Vec::new() };
+    let mut kept = vec![b'{'];
+    for key in ESSENTIAL {
+        if let Some(value) = scan.raw(body, key) {
+            if kept.len() > 1 {
+                kept.push(b',');
+            }
+            kept.extend_from_slice(format!("\"{key}\":").as_bytes());
+            kept.extend_from_slice(value);
+        }
+    }
+    kept.push(b'}');
+    kept
 }
 
 /// A call between its admission and its outcome.
@@ -95,11 +144,22 @@ impl OpenCall {
         let room =
             self.gateway.config.limits.captured_bytes_max.saturating_sub(self.answered.bytes.len());
         let kept = bytes.len().min(room);
-        if kept < bytes.len() || !self.held.grow(kept) {
+        let is_cut = self.answered.is_truncated;
+        if is_cut || kept < bytes.len() || !self.held.grow(kept) {
             self.answered.is_truncated = true;
+            self.answered.keep_tail(bytes);
             return;
         }
         self.answered.bytes.extend_from_slice(bytes);
+    }
+
+    /// Keeps a whole answer, or, if that is over the bound, what accounting needs of it.
+    pub(crate) fn captured_whole(&mut self, body: &[u8]) {
+        if body.len() <= self.gateway.config.limits.captured_bytes_max {
+            return self.captured(body);
+        }
+        self.captured(&essence(body));
+        self.answered.is_truncated = true;
     }
 
     /// Notes how the running attempt ended.
@@ -161,6 +221,7 @@ impl OpenCall {
 
     fn exchange(&mut self, outcome: Outcome) -> Exchange {
         let mut request = Payload::whole(std::mem::take(&mut self.request));
+        self.answered.join_tail();
         let mut response = Payload {
             bytes: Bytes::from(std::mem::take(&mut self.answered.bytes)),
             truncated: self.answered.is_truncated,
@@ -234,4 +295,31 @@ impl Drop for OpenCall {
 /// The failure of a call that the gateway did not see to its end.
 pub(crate) fn interrupted(message: &str) -> Failure {
     upstream::failure(FailureKind::Interrupted, 503, message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_stream_too_long_to_keep_the_last_events_are_kept_whole() {
+        let mut answered = Answered { is_stream: true, ..Answered::default() };
+        answered.bytes.extend_from_slice(b"data: 1\n\nda");
+        for number in 0..40_000 {
+            answered.keep_tail(format!("data: {number}\n\n").as_bytes());
+        }
+        assert!(answered.tail.len() <= 2 * TAIL_BYTES);
+        answered.join_tail();
+        let text = String::from_utf8(answered.bytes).expect("it is text");
+        assert!(text.starts_with("data: 1\n\nda\n\ndata: "), "{}", &text[..40]);
+        assert!(text.ends_with("data: 39998\n\ndata: 39999\n\n"));
+    }
+
+    #[test]
+    fn of_an_answer_too_long_to_keep_the_usage_is_kept() {
+        let body =
+            br#"{"id":"x","choices":[{"message":{"content":"long"}}],"usage":{"total_tokens":3}}"#;
+        assert_eq!(essence(body), br#"{"id":"x","usage":{"total_tokens":3}}"#);
+        assert_eq!(essence(b"no json"), b"");
+    }
 }
