@@ -130,7 +130,8 @@ impl Lane {
             }
             return;
         }
-        let items = format::items(event, &self.destination);
+        let mut items = format::items(event, &self.destination);
+        items.retain(|item| !self.parked_before.remove(&item.id));
         for item in &items {
             self.window.hold(item.sequence);
         }
