@@ -38,7 +38,8 @@ pub struct Deployment {
     pub credential: Credential,
     /// Headers of the user's own for the provider (`extra_headers`).
     pub extra_headers: Vec<(String, Secret)>,
-    /// One attempt, from sending to the last byte; the routing's if absent.
+    /// One attempt, from sending to the last byte; of a stream, the longest silence between two
+    /// reads. The routing's if absent.
     pub timeout: Option<Duration>,
     /// From sending to the first byte of a stream; the routing's if absent.
     pub stream_timeout: Option<Duration>,
@@ -69,7 +70,8 @@ pub enum Credential {
 pub struct Routing {
     /// Attempts on the same model name after the first.
     pub num_retries: u32,
-    /// One attempt, from sending to the last byte.
+    /// One attempt, from sending to the last byte; of a stream, the longest silence between two
+    /// reads.
     pub timeout: Duration,
     /// From sending to the first byte of a stream.
     pub stream_timeout: Duration,
