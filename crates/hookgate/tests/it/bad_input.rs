@@ -369,6 +369,30 @@ async fn a_gateway_at_its_bound_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn bodies_beyond_what_all_calls_may_hold_are_refused_for_now() {
+    let world = World::with("", "hookgate:\n  limits: {in_flight_bytes_max: 1048576}\n").await;
+    let large = chat_body("echo", &"x".repeat(700_000)).to_string();
+    let gate = Gate::new();
+    world.upstream.push(Answer::text("held").pause_before_head(&gate));
+    let mut running = tokio::task::JoinSet::new();
+    let (client, body) = (world.gateway.client(), large.clone());
+    running.spawn(async move { client.request("POST", PATH, body.as_bytes()).await });
+    gate.reached_by(1).await;
+    let seen = world.gateway.client().request("POST", PATH, large.as_bytes()).await;
+    assert_eq!((seen.code(), seen.header("retry-after")), (503, Some("1")), "{}", seen.text());
+    assert_eq!(openai_error(&seen)["code"], "overloaded");
+    world.call_works().await;
+    gate.open();
+    let first = running.join_next().await.expect("it was spawned").expect("it does not panic");
+    assert_eq!((first.code(), first.content().as_str()), (200, "held"));
+    // What it held is free again.
+    world.upstream.push(Answer::text("later"));
+    let seen = world.gateway.client().request("POST", PATH, large.as_bytes()).await;
+    assert_eq!((seen.code(), seen.content().as_str()), (200, "later"), "{}", seen.text());
+    world.end(3).await;
+}
+
+#[tokio::test]
 async fn a_caller_who_asks_first_is_told_to_go_on() {
     let world = World::new().await;
     let body = chat_body("echo", "asked first").to_string();
