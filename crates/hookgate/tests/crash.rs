@@ -9,6 +9,7 @@
 )]
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     env,
     sync::{Arc, Mutex},
@@ -16,11 +17,14 @@ use std::{
 };
 
 use serde_json::Value;
-use testkit::{Client, Gateway, Receiver, Upstream, client::Seen};
+use testkit::{Client, Gateway, Receiver, Upstream, client::Seen, receiver::Arrival};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const CALLERS: usize = 6;
+const DESTINATIONS: [&str; 2] = ["single", "batched"];
+/// How long the last life may take to deliver what is still owed.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// What one caller saw of one call.
 #[derive(Debug)]
@@ -136,38 +140,55 @@ fn call(seen: Seen, text: String, streamed: bool) -> Option<Call> {
     Some(Call { text, request_id, saw_success })
 }
 
+/// What arrived at each destination, by request id: what kind of outcome, with which text.
+#[derive(Default)]
+struct Arrived {
+    arrivals: usize,
+    outcomes: BTreeMap<&'static str, BTreeMap<String, Vec<(String, String)>>>,
+}
+
+impl Arrived {
+    /// Takes note of what has come since the last time.
+    fn look(&mut self, arrivals: &[Arrival]) {
+        for arrival in &arrivals[self.arrivals..] {
+            let destination =
+                DESTINATIONS.into_iter().find(|name| arrival.path.ends_with(name)).expect("one");
+            let outcomes = self.outcomes.entry(destination).or_default();
+            for item in arrival.items() {
+                let (id, outcome) =
+                    if destination == "single" { event(&item) } else { payload(&item) };
+                outcomes.entry(id).or_default().push(outcome);
+            }
+        }
+        self.arrivals = arrivals.len();
+    }
+
+    fn misses(&self, destination: &str, call: &Call) -> bool {
+        let outcomes = self.outcomes.get(destination);
+        !outcomes.is_some_and(|outcomes| outcomes.contains_key(&call.request_id))
+    }
+}
+
 /// Waits until every accepted call has its outcome at both destinations, then looks at all that
 /// arrived.
 async fn account(calls: &[Call], receiver: &Receiver) {
-    let accepted: BTreeSet<&str> = calls.iter().map(|call| call.request_id.as_str()).collect();
-    assert_eq!(accepted.len(), calls.len(), "no two calls share an id");
-    let arrivals = receiver
-        .wait_until("every accepted call at both destinations", |arrivals| {
-            let single = outcomes(arrivals, "single");
-            let batched = outcomes(arrivals, "batched");
-            accepted.iter().all(|id| single.contains_key(*id) && batched.contains_key(*id))
-        })
-        .await;
-    let mut repeated = 0;
-    for destination in ["single", "batched"] {
-        let outcomes = outcomes(&arrivals, destination);
-        for call in calls {
-            let seen = &outcomes[call.request_id.as_str()];
-            let distinct: BTreeSet<&(String, String)> = seen.iter().collect();
-            assert_eq!(distinct.len(), 1, "{destination}: one outcome of {call:?}: {seen:?}");
-            repeated += seen.len() - 1;
-            if call.saw_success {
-                let (kind, text) = &seen[0];
-                assert_eq!(kind, "success", "{destination}: {call:?}");
-                assert_eq!(*text, call.text, "{destination}: {call:?}");
-            }
-        }
-        // Calls that were admitted just before a kill and whose caller saw nothing count too.
-        for (id, seen) in &outcomes {
-            let distinct: BTreeSet<&(String, String)> = seen.iter().collect();
-            assert_eq!(distinct.len(), 1, "{destination}: one outcome of {id}: {seen:?}");
-        }
+    let ids: BTreeSet<&str> = calls.iter().map(|call| call.request_id.as_str()).collect();
+    assert_eq!(ids.len(), calls.len(), "no two calls share an id");
+    let arrived = RefCell::new(Arrived::default());
+    let all = receiver.wait_until("every accepted call at both destinations", |arrivals| {
+        arrived.borrow_mut().look(arrivals);
+        let arrived = arrived.borrow();
+        !calls.iter().any(|call| DESTINATIONS.iter().any(|name| arrived.misses(name, call)))
+    });
+    let in_time = tokio::time::timeout(PATIENCE, all).await.is_ok();
+    let arrived = arrived.into_inner();
+    for destination in DESTINATIONS {
+        let missing: Vec<_> = calls.iter().filter(|c| arrived.misses(destination, c)).collect();
+        assert!(in_time && missing.is_empty(), "{destination} misses {missing:#?}");
+        check(calls, destination, &arrived.outcomes[destination]);
     }
+    let outcomes = arrived.outcomes.values().flat_map(BTreeMap::values);
+    let repeated: usize = outcomes.map(|outcomes| outcomes.len() - 1).sum();
     let succeeded = calls.iter().filter(|call| call.saw_success).count();
     println!(
         "{} calls accepted, {succeeded} seen to succeed, {repeated} outcomes came more than once",
@@ -175,20 +196,17 @@ async fn account(calls: &[Call], receiver: &Receiver) {
     );
 }
 
-/// Outcomes that arrived at one destination, by request id: what kind, with which text.
-fn outcomes(
-    arrivals: &[testkit::receiver::Arrival],
-    destination: &str,
-) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut outcomes: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    let of_destination = |arrival: &&testkit::receiver::Arrival| {
-        arrival.is_accepted() && arrival.path.ends_with(destination)
-    };
-    for item in arrivals.iter().filter(of_destination).flat_map(testkit::receiver::Arrival::items) {
-        let (id, outcome) = if destination == "single" { event(&item) } else { payload(&item) };
-        outcomes.entry(id).or_default().push(outcome);
+/// Every outcome is one outcome, however often it came; what a caller saw succeed is a completion.
+fn check(calls: &[Call], destination: &str, outcomes: &BTreeMap<String, Vec<(String, String)>>) {
+    // Calls that were admitted just before a kill and whose caller saw nothing count too.
+    for (id, seen) in outcomes {
+        let distinct: BTreeSet<&(String, String)> = seen.iter().collect();
+        assert_eq!(distinct.len(), 1, "{destination}: one outcome of {id}: {seen:?}");
     }
-    outcomes
+    for call in calls.iter().filter(|call| call.saw_success) {
+        let (kind, text) = &outcomes[&call.request_id][0];
+        assert_eq!((kind.as_str(), text), ("success", &call.text), "{destination}: {call:?}");
+    }
 }
 
 fn event(item: &Value) -> (String, (String, String)) {
