@@ -14,6 +14,8 @@ pub(crate) struct Breaker {
     open: Option<Open>,
     /// Attempts that may run at once while it recovers; `None` once it has.
     ramp: Option<usize>,
+    /// It asked to be left alone until then.
+    pause_until: Timestamp,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,9 @@ impl Breaker {
 
     /// How many attempts may run at once: none, one to probe with, or up to `most`.
     pub(crate) fn room(&self, most: usize, now: Timestamp) -> usize {
+        if now < self.pause_until {
+            return 0;
+        }
         match &self.open {
             Some(open) if open.probing => 1,
             Some(open) => usize::from(open.probe_at <= now),
@@ -38,9 +43,16 @@ impl Breaker {
         }
     }
 
-    /// When the next probe is due, while it is open and none runs.
-    pub(crate) fn probe_at(&self) -> Option<Timestamp> {
-        self.open.as_ref().filter(|open| !open.probing).map(|open| open.probe_at)
+    /// When there is room again without anything happening: at the end of a pause, or for the next
+    /// probe.
+    pub(crate) fn room_at(&self) -> Timestamp {
+        let open = self.open.as_ref().filter(|open| !open.probing);
+        open.map_or(self.pause_until, |open| open.probe_at.max(self.pause_until))
+    }
+
+    /// The receiver asks to be left alone.
+    pub(crate) fn pause(&mut self, until: Timestamp) {
+        self.pause_until = self.pause_until.max(until);
     }
 
     /// An attempt begins.
@@ -62,7 +74,8 @@ impl Breaker {
         closed
     }
 
-    /// An attempt failed. Returns whether that opened the breaker.
+    /// An attempt failed. Returns whether that opened the breaker: so do too many failures, and a
+    /// pause that is longer than any wait of ours.
     pub(crate) fn failed(&mut self, retry: &RetryPolicy, now: Timestamp, dice: f64) -> bool {
         self.streak = self.streak.saturating_add(1);
         if let Some(open) = &mut self.open {
@@ -71,7 +84,8 @@ impl Breaker {
             open.probe_at = now.plus(probe_delay(retry, open.probes, dice));
             return false;
         }
-        if self.streak < FAILURES_TO_OPEN {
+        let is_asked_away = self.pause_until > now.plus(retry.max_delay);
+        if self.streak < FAILURES_TO_OPEN && !is_asked_away {
             return false;
         }
         self.open(retry, now, dice);
@@ -129,15 +143,27 @@ mod tests {
     fn while_open_only_a_probe_goes_out_and_not_before_its_time() {
         let mut breaker = Breaker::default();
         breaker.open(&policy(), at(0), 1.0);
-        let probe_at = breaker.probe_at().expect("it is open");
+        let probe_at = breaker.room_at();
         assert!(probe_at > at(0));
         assert_eq!(breaker.room(MOST, at(0)), 0);
         assert_eq!(breaker.room(MOST, probe_at), 1);
         breaker.began();
-        assert_eq!(breaker.probe_at(), None);
         breaker.failed(&policy(), probe_at, 1.0);
         assert_eq!(breaker.room(MOST, probe_at), 0);
-        assert!(breaker.probe_at().expect("it is open") > probe_at);
+        assert!(breaker.room_at() > probe_at);
+    }
+
+    #[test]
+    fn a_pause_is_kept_and_a_long_one_opens_it() {
+        let mut breaker = Breaker::default();
+        breaker.pause(at(60));
+        assert!(!breaker.failed(&policy(), at(0), 1.0));
+        assert_eq!((breaker.room(MOST, at(59)), breaker.room_at()), (0, at(60)));
+        assert_eq!(breaker.room(MOST, at(60)), MOST);
+        breaker.pause(at(3_600));
+        assert!(breaker.failed(&policy(), at(0), 1.0));
+        assert_eq!((breaker.room(MOST, at(3_599)), breaker.room_at()), (0, at(3_600)));
+        assert_eq!(breaker.room(MOST, at(3_600)), 1);
     }
 
     #[test]

@@ -7,9 +7,18 @@
 //! Invariant: the cursor never passes an entry that is neither delivered, parked, buried nor
 //! unwanted. A send may happen twice, under the same event id.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use domain::{destination::Destination, id::DestinationName, record::Sequence, time::Timestamp};
+use domain::{
+    destination::Destination,
+    id::{DestinationName, EventId},
+    record::Sequence,
+    time::Timestamp,
+};
 use store::{journal::ReadError, lanes::LanesError};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -49,12 +58,12 @@ pub(crate) struct Lane {
     pub(crate) queue: Queue,
     pub(crate) streams: Streams,
     pub(crate) shelf: Shelf,
+    /// Events after the cursor that were parked in an earlier run: their rows have them.
+    pub(crate) parked_before: HashSet<EventId>,
     pub(crate) attempts: JoinSet<Tried>,
     pub(crate) running: HashMap<tokio::task::Id, Running>,
     pub(crate) primary_breaker: Breaker,
     pub(crate) backup_breaker: Breaker,
-    /// The receiver asked to be left alone until then.
-    pub(crate) pause_until: Timestamp,
     /// Not before this, by the destination's own rate limit.
     pub(crate) next_send_at: Timestamp,
     pub(crate) probe_parked_next: bool,
@@ -90,11 +99,11 @@ impl Lane {
             queue: Queue::default(),
             streams: Streams::default(),
             shelf: Shelf::default(),
+            parked_before: HashSet::new(),
             attempts: JoinSet::new(),
             running: HashMap::new(),
             primary_breaker: Breaker::default(),
             backup_breaker: Breaker::default(),
-            pause_until: Timestamp::default(),
             next_send_at: Timestamp::default(),
             probe_parked_next: false,
             books: Books::new(stored.unwrap_or_default()),
@@ -106,6 +115,8 @@ impl Lane {
             destination,
         };
         lane.reload_parked().await?;
+        let parked = lane.shelf.events().filter(|event| event.sequence > cursor);
+        lane.parked_before = parked.map(|event| event.event.clone()).collect();
         Ok(lane)
     }
 
@@ -204,9 +215,8 @@ impl Lane {
             self.gathering.flush_at(),
             self.shelf.due_at(),
             self.streams.due_at(),
-            self.primary_breaker.probe_at(),
-            self.backup.as_ref().and_then(|_| self.backup_breaker.probe_at()),
-            Some(self.pause_until),
+            Some(self.primary_breaker.room_at()),
+            Some(self.backup_breaker.room_at()),
             Some(self.next_send_at),
             Some(self.rest_until),
             self.books.settle_at(self.window.cursor()),

@@ -147,15 +147,16 @@ impl Lane {
             .events_max
             .min(format::events_per_body_max(&self.destination.format));
         for item in items {
-            let bytes_max = self.destination.batch.bytes_max;
-            if self.gathering.bytes + item.bytes.len() > bytes_max {
+            // With what stands between it and the next, and one more at the end.
+            let bytes = item.bytes.len() + 1;
+            if self.gathering.bytes + bytes + 1 > self.destination.batch.bytes_max {
                 self.flush();
             }
             if self.gathering.flush_at.is_none() {
                 let wait = self.destination.batch.flush_interval;
                 self.gathering.flush_at = Some(self.now().plus(wait));
             }
-            self.gathering.bytes += item.bytes.len();
+            self.gathering.bytes += bytes;
             self.gathering.items.push(item);
             if self.gathering.items.len() >= events_max {
                 self.flush();

@@ -121,7 +121,7 @@ impl Lane {
     pub(crate) fn launch(&mut self) {
         loop {
             let now = self.now();
-            if now < self.pause_until.max(self.next_send_at) {
+            if now < self.next_send_at {
                 return;
             }
             let Some(target) = self.target(now) else { return };

@@ -186,8 +186,9 @@ impl Lane {
         match verdict {
             Verdict::Delivered => self.delivered(running, now),
             Verdict::Retry { after, reason } => {
-                if let Some(after) = after {
-                    self.pause(after, now);
+                if let Some(asked) = after {
+                    let asked = asked.min(self.destination.retry.retry_after_max);
+                    self.breaker(running.target).pause(now.plus(asked));
                 }
                 self.failed(running, Again::After(after.unwrap_or_default()), reason, now);
             }
@@ -223,12 +224,6 @@ impl Lane {
                 self.take_released(released);
             }
         }
-    }
-
-    /// The receiver asked to be left alone.
-    fn pause(&mut self, asked: Duration, now: Timestamp) {
-        let asked = asked.min(self.destination.retry.retry_after_max);
-        self.pause_until = self.pause_until.max(now.plus(asked));
     }
 
     fn failed(&mut self, mut running: Running, again: Again, reason: String, now: Timestamp) {

@@ -63,6 +63,11 @@ impl Shelf {
         self.waiting.contains_key(id)
     }
 
+    /// What the parked deliveries carry.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &EventRef> {
+        self.waiting.values().flat_map(|waiting| &waiting.events)
+    }
+
     /// One more attempt failed, since the last success.
     pub(crate) fn count(&self, attempts: &mut Attempts) {
         if attempts.epoch != self.epoch {
