@@ -1,8 +1,10 @@
 //! The commands.
 
-use std::{collections::HashMap, io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::config::Environment;
 
 pub mod serve;
 
@@ -42,11 +44,7 @@ pub enum Command {
 
 impl Cli {
     /// Runs the command. `environment` is the process's, `out` its standard output.
-    pub fn run(
-        self,
-        environment: HashMap<String, String>,
-        out: &mut impl Write,
-    ) -> anyhow::Result<ExitCode> {
+    pub fn run(self, environment: Environment, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         match self.command {
             None => serve::run(self.serve, environment, out),
             Some(Command::Serve(args)) => serve::run(args, environment, out),

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let mut text = format!("error: {error}\n");
             for cause in error.chain().skip(1) {
-                text.push_str(&format!("caused by: {cause}\n"));
+                text.extend(["caused by: ", &cause.to_string(), "\n"]);
             }
             // Nothing is left to be done if even this cannot be written.
             let _ = std::io::stderr().write_all(text.as_bytes());

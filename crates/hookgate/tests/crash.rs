@@ -113,7 +113,7 @@ fn callers(gateway: &Gateway, ledger: &Ledger, life: u64, stop: &CancellationTok
                 } else {
                     client.chat("echo", &text).await
                 };
-                match call(seen, text, streamed) {
+                match call(&seen, text, streamed) {
                     Some(call) => ledger.lock().expect("no caller panicked").push(call),
                     // The gateway is gone; a new one comes after the kill.
                     None => tokio::task::yield_now().await,
@@ -125,7 +125,7 @@ fn callers(gateway: &Gateway, ledger: &Ledger, life: u64, stop: &CancellationTok
 }
 
 /// What was seen, if the call was accepted at all.
-fn call(seen: Seen, text: String, streamed: bool) -> Option<Call> {
+fn call(seen: &Seen, text: String, streamed: bool) -> Option<Call> {
     seen.status?;
     let request_id = seen.header("x-hookgate-request-id").map(str::to_owned);
     if seen.code() == 503 && request_id.is_none() {
@@ -140,11 +140,14 @@ fn call(seen: Seen, text: String, streamed: bool) -> Option<Call> {
     Some(Call { text, request_id, saw_success })
 }
 
-/// What arrived at each destination, by request id: what kind of outcome, with which text.
+/// Outcomes by request id: each time that one came, its kind and its text.
+type Outcomes = BTreeMap<String, Vec<(String, String)>>;
+
+/// What arrived at each destination.
 #[derive(Default)]
 struct Arrived {
     arrivals: usize,
-    outcomes: BTreeMap<&'static str, BTreeMap<String, Vec<(String, String)>>>,
+    outcomes: BTreeMap<&'static str, Outcomes>,
 }
 
 impl Arrived {

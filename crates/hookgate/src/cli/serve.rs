@@ -1,11 +1,11 @@
 //! `hookgate serve`: the gateway itself.
 
-use std::{collections::HashMap, io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use crate::{
     app::App,
     cli::EXIT_BAD_CONFIGURATION,
-    config::{Sources, load},
+    config::{Environment, Sources, load},
     telemetry,
 };
 
@@ -33,11 +33,7 @@ pub struct Args {
 }
 
 /// Serves until SIGTERM or SIGINT. Exits with 78 for a bad configuration.
-pub fn run(
-    args: Args,
-    environment: HashMap<String, String>,
-    out: &mut impl Write,
-) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, environment: Environment, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     telemetry::start(environment.get("RUST_LOG").map(String::as_str));
     let Args { config, webhooks, callbacks, host, port, data_dir } = args;
     let sources = Sources { config, webhooks, callbacks, host, port, data_dir, environment };
