@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     reason = "the length and the seed of a run come from outside"
 )]
+#![expect(clippy::print_stdout, reason = "a run says its seed, and what it saw")]
 
 use std::{
     cell::RefCell,
