@@ -91,6 +91,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// The id of what it carries.
+    pub(crate) fn id(&self) -> &str {
+        match &self.work {
+            Work::Delivery(delivery) => delivery.id.as_str(),
+            Work::Piece(merged) => merged.event.id.as_str(),
+        }
+    }
+
     /// The attempts that count against what it carries; pieces of streams have no count.
     pub(crate) fn attempts_mut(&mut self) -> Option<&mut Attempts> {
         match &mut self.work {

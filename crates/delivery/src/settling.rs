@@ -227,12 +227,10 @@ impl Lane {
     }
 
     fn failed(&mut self, mut running: Running, again: Again, reason: String, now: Timestamp) {
-        if let Work::Delivery(Delivery { id, .. }) = &running.work {
-            let target = running.target;
-            tracing::debug!(
-                destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
-            );
-        }
+        let (id, target) = (running.id(), running.target);
+        tracing::debug!(
+            destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
+        );
         let policy = self.destination.retry.clone();
         if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
             let target = running.target;
