@@ -148,6 +148,13 @@ impl Gateway {
         lines.into_iter().find(|line| line.contains(text)).unwrap_or_default()
     }
 
+    /// Waits until `count` lines hold `text`.
+    pub async fn wait_for_log_lines(&self, text: &str, count: usize) {
+        let enough =
+            |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count() >= count;
+        self.log.wait_until(&format!("{count} lines with {text:?}"), enough).await;
+    }
+
     /// Ends it with SIGKILL: nothing of its own runs any more. Returns what it was started with.
     pub async fn kill(mut self) -> Stopped {
         // Fails only if it has ended already; the wait tells.

@@ -121,6 +121,7 @@ pub struct Receiver {
 #[derive(Debug)]
 struct Shared {
     arrivals: Record<Arrival>,
+    rules: Mutex<Vec<(String, Reply)>>,
     script: Mutex<VecDeque<Reply>>,
     default: Mutex<Reply>,
 }
@@ -132,6 +133,7 @@ impl Receiver {
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
             arrivals: Record::default(),
+            rules: Mutex::default(),
             script: Mutex::default(),
             default: Mutex::new(Reply::status(200)),
         });
@@ -153,6 +155,20 @@ impl Receiver {
     /// Adds `times` replies with this status: `fail(3, 503)`.
     pub fn fail(&self, times: usize, status: u16) {
         (0..times).for_each(|_| self.push(Reply::status(status)));
+    }
+
+    /// Gives this reply to every POST whose path or body holds `text`, whatever the script says.
+    pub fn answer_to(&self, text: &str, reply: Reply) {
+        self.rules().push((text.to_owned(), reply));
+    }
+
+    /// Takes back every `answer_to`.
+    pub fn answer_alike(&self) {
+        self.rules().clear();
+    }
+
+    fn rules(&self) -> std::sync::MutexGuard<'_, Vec<(String, Reply)>> {
+        self.shared.rules.lock().expect("no test panicked here")
     }
 
     /// Changes the reply to arrivals that the script leaves open.
@@ -231,9 +247,10 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     while let Ok(Some(head)) = connection.read_head().await {
         let rest = Rest::of(&head.headers, Rest::Bytes(0));
         let Ok(body) = connection.read_body(rest).await else { return };
-        let reply = shared.next_reply();
+        let path = head.first_line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let reply = shared.next_reply(&path, &body);
         let index = shared.arrivals.push(Arrival {
-            path: head.first_line.split(' ').nth(1).unwrap_or_default().to_owned(),
+            path,
             headers: head.headers,
             body,
             at: Instant::now(),
@@ -261,7 +278,13 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    fn next_reply(&self) -> Reply {
+    fn next_reply(&self, path: &str, body: &[u8]) -> Reply {
+        let rules = self.rules.lock().expect("no test panicked here");
+        let text = String::from_utf8_lossy(body);
+        let rule = rules.iter().find(|(sign, _)| path.contains(sign) || text.contains(sign));
+        if let Some((_, reply)) = rule {
+            return reply.clone();
+        }
         let scripted = self.script.lock().expect("no test panicked here").pop_front();
         scripted.unwrap_or_else(|| self.default.lock().expect("no test panicked here").clone())
     }

@@ -1,0 +1,189 @@
+//! Receivers that are down, for a while and across restarts; destinations that come and go.
+
+use std::collections::BTreeSet;
+
+use testkit::{Gate, Receiver, Reply, Upstream};
+
+use crate::delivery_world::{
+    NO_LETTERS, OUTCOMES, QUICK, call, callbacks, calls, config, dead_letters, expect_told_once,
+    of, start, told, wait_told, webhook, webhooks,
+};
+
+const ONE_AT_A_TIME: &str = "delivery: {concurrent_deliveries: 1}\n";
+
+#[tokio::test]
+async fn after_five_failures_in_a_row_only_probes_go_out_and_nothing_is_buried() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    // The first probe comes after two seconds at least.
+    let retry = "retry: {initial_delay_ms: 4000, max_delay_ms: 4000}\n";
+    let webhooks = webhooks(&[webhook("primary", &receiver, ", headers: {X-Key: canary-key}")]);
+    let sections = format!("{webhooks}{OUTCOMES}{retry}{ONE_AT_A_TIME}");
+    let gateway = start(&upstream, &sections).await;
+    receiver.set_default(Reply::status(503).body("back soon"));
+    let ids = calls(&gateway, 20).await;
+    let line = gateway.wait_for_log("The receiver is down.").await;
+    for part in ["WARN", "destination=primary", "status 503: back soon"] {
+        assert!(line.contains(part), "{part:?} is not in {line:?}");
+    }
+    let stopped = gateway.terminate().await;
+    assert_eq!(stopped.status.code(), Some(0));
+    assert_eq!(receiver.arrivals().len(), 5, "it was left alone from then on");
+    assert!(!stopped.log().concat().contains("canary"), "{:#?}", stopped.log());
+
+    receiver.set_default(Reply::status(200));
+    let gateway = stopped.start().await;
+    wait_told(&receiver, "primary", &ids).await;
+    expect_told_once(&receiver, "primary", &ids);
+    assert_eq!(receiver.arrivals().len(), 5 + 20);
+    assert_eq!(dead_letters(&gateway.setup, &[]).await, NO_LETTERS);
+}
+
+#[tokio::test]
+async fn a_receiver_that_comes_back_is_found_by_a_probe_and_gets_everything_once() {
+    let (upstream, mut receiver) = (Upstream::start().await, Receiver::start().await);
+    let retry = "retry: {max_attempts: 2, initial_delay_ms: 20, max_delay_ms: 60}\n";
+    let sections = format!("{}{OUTCOMES}{retry}", webhooks(&[webhook("primary", &receiver, "")]));
+    let gateway = start(&upstream, &sections).await;
+    let mut ids = calls(&gateway, 2).await;
+    wait_told(&receiver, "primary", &ids).await;
+    receiver.set_default(Reply::status(500));
+    ids.extend(calls(&gateway, 30).await);
+    // Many more failures than any delivery has attempts.
+    receiver.wait_for(2 + 40).await;
+    receiver.go_down().await;
+    ids.extend(calls(&gateway, 30).await);
+    receiver.set_default(Reply::status(200));
+    let failed = receiver.arrivals().len() - 2;
+    receiver.come_up().await;
+    wait_told(&receiver, "primary", &ids).await;
+    let line = gateway.wait_for_log("The receiver is back.").await;
+    assert!(line.contains("destination=primary"), "{line}");
+    expect_told_once(&receiver, "primary", &ids);
+    let attempts = receiver.arrivals().len() - failed;
+    assert_eq!(attempts, ids.len(), "not one attempt more than there are events");
+    assert_eq!(dead_letters(&gateway.setup, &[]).await, NO_LETTERS);
+}
+
+#[tokio::test]
+async fn a_lone_event_outlives_any_number_of_failures_and_keeps_its_attempts() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let retry = "retry: {max_attempts: 3, initial_delay_ms: 10, max_delay_ms: 20}\n";
+    let sections = format!("{}{OUTCOMES}{retry}", webhooks(&[webhook("primary", &receiver, "")]));
+    let mut gateway = start(&upstream, &sections).await;
+    receiver.set_default(Reply::status(503));
+    let lone = calls(&gateway, 1).await;
+    for life in 1..=3 {
+        receiver.wait_for(life * 12).await;
+        gateway = gateway.kill_and_restart().await;
+    }
+    // Others pass now. One more failure of its own is not one too many.
+    receiver.answer_to("call 0", Reply::status(503));
+    receiver.set_default(Reply::status(200));
+    let client = gateway.client();
+    let before = receiver.arrivals().len();
+    let mut others = BTreeSet::from([call(&client, "another").await]);
+    wait_told(&receiver, "primary", &others).await;
+    receiver
+        .wait_until("the lone event to fail once more", |seen| {
+            seen[before..].iter().any(|arrival| arrival.status == 503)
+        })
+        .await;
+    receiver.answer_alike();
+    others.insert(call(&client, "yet another").await);
+    let all = &lone | &others;
+    wait_told(&receiver, "primary", &all).await;
+    assert_eq!(dead_letters(&gateway.setup, &[]).await, NO_LETTERS);
+}
+
+#[tokio::test]
+async fn everything_arrives_once_a_receiver_is_back_however_often_the_gateway_restarted() {
+    let (upstream, mut receiver) = (Upstream::start().await, Receiver::start().await);
+    let sections = format!(
+        "{}{}{OUTCOMES}{QUICK}",
+        callbacks(&receiver, &[("posts", ", batch_size: 4, flush_interval: 0.05")]),
+        webhooks(&[webhook("primary", &receiver, "")]),
+    );
+    let mut gateway = start(&upstream, &sections).await;
+    receiver.go_down().await;
+    let mut ids = BTreeSet::new();
+    for crash in [false, true, true, false] {
+        ids.extend(calls(&gateway, 10).await);
+        gateway = if crash {
+            gateway.kill_and_restart().await
+        } else {
+            let stopped = gateway.terminate().await;
+            assert_eq!(stopped.status.code(), Some(0), "{:#?}", stopped.log());
+            stopped.start().await
+        };
+    }
+    ids.extend(calls(&gateway, 10).await);
+    gateway.wait_for_log("The receiver is down.").await;
+    receiver.come_up().await;
+    for name in ["primary", "posts"] {
+        wait_told(&receiver, name, &ids).await;
+        expect_told_once(&receiver, name, &ids);
+    }
+    assert_eq!(dead_letters(&gateway.setup, &[]).await, NO_LETTERS);
+}
+
+#[tokio::test]
+async fn a_new_destination_gets_what_comes_later_and_one_that_is_back_what_it_missed() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let old = webhook("old", &receiver, "");
+    let new = webhook("new", &receiver, "");
+    let write = |names: &[&str]| {
+        let entries: Vec<_> = names
+            .iter()
+            .map(|name| if *name == "old" { old.clone() } else { new.clone() })
+            .collect();
+        config(&upstream, &format!("{}{OUTCOMES}{QUICK}", webhooks(&entries)))
+    };
+    let mut lives = Vec::new();
+    let mut gateway = start(&upstream, &webhooks(std::slice::from_ref(&old))).await;
+    for names in [&["old"][..], &["old", "new"], &["old"], &["old", "new"]] {
+        let stopped = gateway.terminate().await;
+        stopped.setup.write_file("config.yaml", &write(names));
+        gateway = stopped.start().await;
+        lives.push(calls(&gateway, 3).await);
+        wait_told(&receiver, "old", &lives[lives.len() - 1]).await;
+    }
+    let later = &(&lives[1] | &lives[2]) | &lives[3];
+    wait_told(&receiver, "new", &later).await;
+    gateway.terminate().await;
+    expect_told_once(&receiver, "new", &later);
+    expect_told_once(&receiver, "old", &(&lives[0] | &later));
+}
+
+#[tokio::test]
+async fn a_destination_that_hangs_or_is_down_holds_up_no_other() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let mut gone = Receiver::start().await;
+    let sections = format!(
+        "{}{OUTCOMES}{QUICK}",
+        webhooks(&[
+            webhook("hanging", &receiver, ""),
+            webhook("fine", &receiver, ""),
+            webhook("gone", &gone, ""),
+            webhook("refusing", &receiver, ""),
+        ]),
+    );
+    let gateway = start(&upstream, &sections).await;
+    gone.go_down().await;
+    let gate = Gate::new();
+    receiver.answer_to("?hanging", Reply::status(200).held_at(&gate));
+    receiver.answer_to("?refusing", Reply::status(500));
+    let ids = calls(&gateway, 60).await;
+    wait_told(&receiver, "fine", &ids).await;
+    let arrivals = receiver.arrivals();
+    assert_eq!(told(&arrivals, "hanging"), Vec::<String>::new());
+    assert!(of(&arrivals, "hanging").len() <= 10, "concurrent_deliveries bounds what hangs");
+    assert_eq!(told(&arrivals, "refusing"), Vec::<String>::new());
+    gate.open();
+    receiver.answer_alike();
+    gone.come_up().await;
+    for (at, name) in [(&receiver, "hanging"), (&receiver, "refusing"), (&gone, "gone")] {
+        wait_told(at, name, &ids).await;
+        expect_told_once(at, name, &ids);
+    }
+    expect_told_once(&receiver, "fine", &ids);
+}
