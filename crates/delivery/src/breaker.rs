@@ -31,6 +31,11 @@ impl Breaker {
         self.open.is_some()
     }
 
+    /// Whether another receiver should stand in: it is down, or asked to be left alone.
+    pub(crate) fn needs_backup(&self, now: Timestamp) -> bool {
+        self.is_open() || now < self.pause_until
+    }
+
     /// How many attempts may run at once: none, one to probe with, or up to `most`.
     pub(crate) fn room(&self, most: usize, now: Timestamp) -> usize {
         if now < self.pause_until {
@@ -90,6 +95,14 @@ impl Breaker {
         }
         self.open(retry, now, dice);
         true
+    }
+
+    /// An attempt ended and says nothing of the receiver: if it was a probe, another is due.
+    pub(crate) fn learned_nothing(&mut self, retry: &RetryPolicy, now: Timestamp) {
+        if let Some(open) = &mut self.open {
+            open.probing = false;
+            open.probe_at = now.plus(retry.initial_delay);
+        }
     }
 
     /// Takes the receiver for down at once.
@@ -164,6 +177,16 @@ mod tests {
         assert!(breaker.failed(&policy(), at(0), 1.0));
         assert_eq!((breaker.room(MOST, at(3_599)), breaker.room_at()), (0, at(3_600)));
         assert_eq!(breaker.room(MOST, at(3_600)), 1);
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_is_followed_by_another_after_a_wait() {
+        let mut breaker = Breaker::default();
+        breaker.open(&policy(), at(0), 1.0);
+        breaker.began();
+        breaker.learned_nothing(&policy(), at(60));
+        assert_eq!(breaker.room(MOST, at(60)), 0);
+        assert_eq!(breaker.room(MOST, at(61)), 1);
     }
 
     #[test]

@@ -12,6 +12,12 @@ use domain::{
 use provider::{derive::derive, price::Prices};
 use store::journal::{Journal, ReadError, ReadLimit};
 
+/// Bytes that derived entries may take in the cache, about: what one lane reads ahead, some times
+/// over.
+const CACHED_BYTES_MAX: usize = 32 << 20;
+/// What a derived entry takes beside its texts; a round figure.
+const DERIVED_BYTES: usize = 2 << 10;
+
 /// One entry's events. Few, mostly one; none for what is nobody's news.
 #[derive(Debug)]
 pub(crate) struct Derived {
@@ -19,7 +25,7 @@ pub(crate) struct Derived {
     pub(crate) events: Vec<Arc<Event>>,
 }
 
-/// Reads entries and derives their events. A bounded number of derived entries stays in memory: a
+/// Reads entries and derives their events. A bounded number of derived entries, and of their bytes, stays in memory: a
 /// lane that lags derives again, at the price of CPU and not of memory.
 pub(crate) struct Events {
     journal: Arc<dyn Journal>,
@@ -28,10 +34,17 @@ pub(crate) struct Events {
     cached_max: usize,
 }
 
+/// Bytes of bodies that cached events keep alive, at most.
+const CACHED_BYTES_MAX: usize = 32 << 20;
+/// An entry that keeps more than this alive is derived for each lane: there are few such, and each
+/// would drive out many.
+const CACHED_ENTRY_BYTES_MAX: usize = 1 << 20;
+
 #[derive(Default)]
 struct Cache {
     entries: HashMap<Sequence, Arc<OnceLock<Arc<Derived>>>>,
-    order: VecDeque<Sequence>,
+    order: VecDeque<(Sequence, usize)>,
+    bytes: usize,
 }
 
 impl Events {
@@ -61,30 +74,80 @@ impl Events {
             let events = derive(entry, &self.prices).into_iter().map(Arc::new).collect();
             Arc::new(Derived { sequence: entry.sequence, events })
         };
-        if matches!(entry.record, Record::Admitted(_)) {
+        let bytes = match &entry.record {
+            // The report has the answer twice more: as one object, and as text.
+            Record::Sealed(exchange) => {
+                exchange.request.bytes.len() + 3 * exchange.response.bytes.len()
+            }
+            Record::Captured(_) => 0,
+            Record::Admitted(_) => return derived(),
+        };
+        if bytes > CACHED_ENTRY_BYTES_MAX {
             return derived();
         }
         let cell = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.cell(entry.sequence, self.cached_max)
+            cache.cell(entry.sequence, bytes, self.cached_max)
         };
         Arc::clone(cell.get_or_init(derived))
     }
 }
 
 impl Cache {
-    fn cell(&mut self, sequence: Sequence, cached_max: usize) -> Arc<OnceLock<Arc<Derived>>> {
+    fn cell(
+        &mut self,
+        sequence: Sequence,
+        weight: usize,
+        cached_max: usize,
+    ) -> Arc<OnceLock<Arc<Derived>>> {
         if let Some(cell) = self.entries.get(&sequence) {
             return Arc::clone(cell);
         }
-        while self.order.len() >= cached_max {
-            if let Some(oldest) = self.order.pop_front() {
-                self.entries.remove(&oldest);
-            }
+        while self.order.len() >= cached_max || self.bytes + weight > CACHED_BYTES_MAX {
+            let Some((oldest, weight)) = self.order.pop_front() else { break };
+            self.bytes -= weight;
+            self.entries.remove(&oldest);
         }
         let cell = Arc::default();
         self.entries.insert(sequence, Arc::clone(&cell));
-        self.order.push_back(sequence);
+        self.order.push_back((sequence, weight));
+        self.bytes += weight;
         cell
+    }
+}
+
+/// About what an entry takes once it is derived: the exchange itself, the answer as one object, and
+/// its text.
+fn weight(record: &Record) -> usize {
+    DERIVED_BYTES
+        + match record {
+            Record::Admitted(_) => 0,
+            Record::Captured(captured) => captured.deltas.iter().map(|d| 2 * d.content.len()).sum(),
+            Record::Sealed(exchange) => {
+                exchange.request.bytes.len() + 3 * exchange.response.bytes.len()
+            }
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_bounded_by_number_and_by_bytes() {
+        let mut cache = Cache::default();
+        let mut put = |number: u64, weight: usize| {
+            cache.cell(Sequence(number), weight, 4);
+            (cache.entries.len(), cache.order.len(), cache.bytes)
+        };
+        for number in 1..=4 {
+            put(number, 10);
+        }
+        assert_eq!(put(5, 10), (4, 4, 40));
+        assert_eq!(put(5, 10), (4, 4, 40), "what is there is found");
+        assert_eq!(put(6, CACHED_BYTES_MAX - 20), (3, 3, CACHED_BYTES_MAX));
+        // One that is too large alone displaces all others and nothing more.
+        assert_eq!(put(7, CACHED_BYTES_MAX + 1), (1, 1, CACHED_BYTES_MAX + 1));
+        assert_eq!(put(8, 10), (1, 1, 10));
     }
 }

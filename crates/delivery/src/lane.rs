@@ -157,7 +157,7 @@ impl Lane {
                 }
                 () = too_late => break,
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
-                settled = self.books.settled() => settled?,
+                settled = self.books.settled() => self.note_settled(settled),
                 Ok(()) = self.head.changed(), if self.at_head => {}
                 Ok(()) = changed.changed() => self.reload_parked().await?,
                 () = idle => {}

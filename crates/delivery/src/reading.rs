@@ -8,7 +8,7 @@ use domain::{
     event::{Detail, Event, EventType},
     time::Timestamp,
 };
-use store::journal::ReadLimit;
+use store::journal::{ReadError, ReadLimit};
 use webhook::{
     body::Body,
     format::{self, Item},
@@ -78,7 +78,16 @@ impl Lane {
                     .min(self.destination.queue_size.saturating_sub(self.window.len()).max(1)),
                 bytes_max: READ_BYTES_MAX,
             };
-            let entries = self.shared.events.read_after(self.window.read(), limit).await?;
+            let read = self.shared.events.read_after(self.window.read(), limit).await;
+            let entries = match read {
+                Err(ReadError::Corrupt { sequence, what })
+                    if sequence == self.window.read().next() =>
+                {
+                    self.bury_corrupt(sequence, &what);
+                    continue;
+                }
+                read => read?,
+            };
             if entries.is_empty() {
                 self.at_head = true;
                 break;
@@ -192,7 +201,7 @@ pub(crate) enum RebuildError {
     /// Its records are gone.
     Missing,
     /// They could not be read now.
-    Read(store::journal::ReadError),
+    Read(ReadError),
 }
 
 /// Renders the body of a parked delivery again from the journal.

@@ -129,7 +129,7 @@ impl Lane {
     pub(crate) fn launch(&mut self) {
         loop {
             let now = self.now();
-            if now < self.next_send_at {
+            if now < self.next_send_at || self.books.is_failing() {
                 return;
             }
             let Some(target) = self.target(now) else { return };
@@ -150,7 +150,7 @@ impl Lane {
         if running(Target::Primary) < self.primary_breaker.room(most, now) {
             return Some(Target::Primary);
         }
-        let may_stand_in = self.backup.is_some() && self.primary_breaker.is_open();
+        let may_stand_in = self.backup.is_some() && self.primary_breaker.needs_backup(now);
         let room = self.backup_breaker.room(most, now);
         (may_stand_in && running(Target::Backup) < room).then_some(Target::Backup)
     }

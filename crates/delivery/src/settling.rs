@@ -3,8 +3,8 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::{
-    delivery::{Attempt, DeadLetter},
-    id::DeliveryId,
+    delivery::{Attempt, DeadLetter, EventRef},
+    id::{DeliveryId, EventId},
     record::Sequence,
     time::Timestamp,
 };
@@ -30,6 +30,8 @@ use crate::{
 /// A crash repeats what was delivered since the last one, under the same ids.
 const SETTLE_GAP: Duration = Duration::from_millis(10);
 const CURSOR_GAP: Duration = Duration::from_secs(1);
+/// How long a settlement that could not be stored waits before it is tried again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is still to be stored, and what is being stored.
 pub(crate) struct Books {
@@ -37,6 +39,8 @@ pub(crate) struct Books {
     storing: Option<Storing>,
     stored: Sequence,
     last: Timestamp,
+    /// The last settlement could not be stored; the next attempt is due then.
+    failing_until: Option<Timestamp>,
     /// Parked deliveries settled here, whose rows may not be gone yet.
     settled: HashSet<DeliveryId>,
 }
@@ -52,7 +56,9 @@ enum Again {
 
 struct Storing {
     stored: BoxFuture<'static, Result<(), LanesError>>,
-    unparked: Vec<DeliveryId>,
+    settlement: Settlement,
+    /// The cursor before it.
+    before: Sequence,
 }
 
 impl Books {
@@ -62,6 +68,7 @@ impl Books {
             storing: None,
             stored,
             last: Timestamp::default(),
+            failing_until: None,
             settled: HashSet::new(),
         }
     }
@@ -70,6 +77,9 @@ impl Books {
     pub(crate) fn settle_at(&self, cursor: Sequence) -> Option<Timestamp> {
         if self.storing.is_some() {
             return None;
+        }
+        if self.failing_until.is_some() {
+            return self.failing_until;
         }
         if self.has_rows() {
             return Some(self.last.plus(SETTLE_GAP));
@@ -93,14 +103,37 @@ impl Books {
         self.pending.unparked.push(id);
     }
 
-    /// Resolves when a settlement under way is stored; never if there is none.
-    pub(crate) async fn settled(&mut self) -> Result<(), LaneError> {
+    /// Whether what became of deliveries cannot be stored. Nothing is sent meanwhile: it would be
+    /// sent again after a restart.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing_until.is_some()
+    }
+
+    /// Resolves when a settlement under way has ended; never if there is none. One that failed is
+    /// pending again, before what has come since.
+    pub(crate) async fn settled(&mut self) -> Result<(), LanesError> {
         let Some(storing) = &mut self.storing else { return std::future::pending().await };
         let stored = storing.stored.as_mut().await;
-        for id in self.storing.take().into_iter().flat_map(|storing| storing.unparked) {
-            self.settled.remove(&id);
+        let Some(Storing { settlement, before, .. }) = self.storing.take() else { return stored };
+        if stored.is_ok() {
+            self.failing_until = None;
+            for id in settlement.unparked {
+                self.settled.remove(&id);
+            }
+            return stored;
         }
-        Ok(stored?)
+        self.failing_until = Some(self.last.plus(STORE_PAUSE));
+        self.stored = before;
+        let later = std::mem::replace(&mut self.pending, settlement);
+        self.pending.cursor = None;
+        for id in &later.unparked {
+            self.pending.parked.retain(|parked| parked.id != *id);
+        }
+        self.pending.parked.extend(later.parked);
+        self.pending.unparked.extend(later.unparked);
+        self.pending.buried.extend(later.buried);
+        self.pending.attempts.extend(later.attempts);
+        stored
     }
 }
 
@@ -115,28 +148,41 @@ impl Lane {
 
     fn store(&mut self, now: Timestamp) {
         let mut settlement = std::mem::take(&mut self.books.pending);
+        let before = self.books.stored;
         let cursor = self.window.cursor();
         if cursor > self.books.stored {
             settlement.cursor = Some(cursor);
             self.books.stored = cursor;
         }
-        let unparked = settlement.unparked.clone();
         let (shared, name) = (Arc::clone(&self.shared), self.destination.name.clone());
-        let stored = Box::pin(async move { shared.lanes.settle(&name, settlement).await });
-        self.books.storing = Some(Storing { stored, unparked });
+        let rows = settlement.clone();
+        let stored = Box::pin(async move { shared.lanes.settle(&name, rows).await });
+        self.books.storing = Some(Storing { stored, settlement, before });
         self.books.last = now;
     }
 
     /// Stores everything, and waits for it.
     pub(crate) async fn settle_all(&mut self) -> Result<(), LaneError> {
         if self.books.storing.is_some() {
-            self.books.settled().await?;
+            // What failed is tried once more below.
+            let _ = self.books.settled().await;
         }
         if self.books.has_rows() || self.window.cursor() > self.books.stored {
             self.store(self.now());
             self.books.settled().await?;
         }
         Ok(())
+    }
+
+    /// Takes note of how a settlement ended.
+    pub(crate) fn note_settled(&self, settled: Result<(), LanesError>) {
+        if let Err(error) = settled {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(
+                destination = %self.name(), %error, cause,
+                "What became of deliveries could not be stored; nothing is sent until it can.",
+            );
+        }
     }
 
     /// Takes note of how an attempt ended.
@@ -154,13 +200,22 @@ impl Lane {
                 self.settle(running, verdict, now);
             }
             Tried::Missing => {
+                self.learned_nothing(running.target, now);
                 if let Work::Delivery(delivery) = running.work {
                     let reason = "its records were deleted by retention".to_owned();
                     self.bury(delivery, reason, now);
                 }
             }
-            Tried::Unreadable(reason) => self.put_back(running, &reason, now),
+            Tried::Unreadable(reason) => {
+                self.learned_nothing(running.target, now);
+                self.put_back(running, &reason, now);
+            }
         }
+    }
+
+    fn learned_nothing(&mut self, target: Target, now: Timestamp) {
+        let retry = self.destination.retry.clone();
+        self.breaker(target).learned_nothing(&retry, now);
     }
 
     fn note_attempt(&mut self, running: &Running, sent: &Sent, verdict: &Verdict) {
@@ -232,7 +287,10 @@ impl Lane {
             destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
         );
         let policy = self.destination.retry.clone();
-        if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
+        let is_refused_piece = matches!((&running.work, again), (Work::Piece(_), Again::Useless));
+        if is_refused_piece {
+            self.learned_nothing(running.target, now);
+        } else if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
             let target = running.target;
             tracing::warn!(destination = %self.name(), ?target, reason, "The receiver is down.");
             let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
@@ -244,7 +302,14 @@ impl Lane {
         let mut delivery = match running.work {
             Work::Delivery(delivery) => delivery,
             Work::Piece(piece) => {
-                let released = self.streams.failed(piece, now.plus(policy.initial_delay));
+                // What is refused, or holds up reading, is not worth another attempt: the outcome
+                // has the text.
+                let is_full = self.window.len() >= self.destination.queue_size;
+                let released = if is_full || matches!(again, Again::Useless) {
+                    self.streams.given_up(piece)
+                } else {
+                    self.streams.failed(piece, now.plus(policy.initial_delay))
+                };
                 return self.take_released(released);
             }
         };
@@ -318,6 +383,21 @@ impl Lane {
             buried_at: now,
             reason,
         });
+    }
+
+    /// A record cannot be read: its news is lost, and that stands in the dead letters.
+    pub(crate) fn bury_corrupt(&mut self, sequence: Sequence, what: &str) {
+        tracing::error!(destination = %self.name(), %sequence, what, "A record is corrupt.");
+        let name = format!("record_{sequence}");
+        self.books.pending.buried.push(DeadLetter {
+            destination: self.destination.name.clone(),
+            id: DeliveryId::new(&name),
+            events: vec![EventRef { sequence, event: EventId::from_stored(&name) }],
+            attempts: 0,
+            buried_at: self.now(),
+            reason: format!("journal record {sequence} is corrupt: {what}"),
+        });
+        self.window.advance(sequence);
     }
 
     fn bury_waiting(&mut self, waiting: Waiting, reason: String, now: Timestamp) {

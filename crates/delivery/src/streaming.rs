@@ -105,6 +105,13 @@ impl Streams {
         self.ended(call, None, Timestamp::default())
     }
 
+    /// A piece is given up: the outcome has its text.
+    pub(crate) fn given_up(&mut self, piece: Merged) -> Released {
+        let mut released = self.ended(piece.event.call().id, None, Timestamp::default());
+        released.sequences.extend(piece.sequences);
+        released
+    }
+
     /// A piece failed: it goes back in front, to be sent with what follows from `again_at` on;
     /// unless the outcome is there already, for then it has had its one attempt.
     pub(crate) fn failed(&mut self, piece: Merged, again_at: Timestamp) -> Released {

@@ -1,6 +1,6 @@
 //! Anthropic's Messages API (version 2023-06-01), translated from and to `OpenAI`'s dialect.
 //!
-//! [`request`] lists what becomes of each field on the way there, [`response`] and [`Translator`]
+//! [`request()`] lists what becomes of each field on the way there, [`response()`] and [`Translator`]
 //! do the way back. Texts, tool arguments and schemas are carried as the raw JSON that they came
 //! as: the order of a schema's properties is part of what the model reads, and of what its prompt
 //! cache compares.
