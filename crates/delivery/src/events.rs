@@ -15,6 +15,9 @@ use store::journal::{Journal, ReadError, ReadLimit};
 /// Bytes that derived entries may take in the cache, about: what one lane reads ahead, some times
 /// over.
 const CACHED_BYTES_MAX: usize = 32 << 20;
+/// An entry that takes more than this is derived for each lane: there are few such, and each would
+/// drive out many.
+const CACHED_ENTRY_BYTES_MAX: usize = 1 << 20;
 /// What a derived entry takes beside its texts; a round figure.
 const DERIVED_BYTES: usize = 2 << 10;
 
@@ -25,20 +28,14 @@ pub(crate) struct Derived {
     pub(crate) events: Vec<Arc<Event>>,
 }
 
-/// Reads entries and derives their events. A bounded number of derived entries, and of their bytes, stays in memory: a
-/// lane that lags derives again, at the price of CPU and not of memory.
+/// Reads entries and derives their events. Derived entries stay in memory within bounds of number
+/// and bytes: a lane that lags derives again, at the price of CPU and not of memory.
 pub(crate) struct Events {
     journal: Arc<dyn Journal>,
     prices: Prices,
     cache: Mutex<Cache>,
     cached_max: usize,
 }
-
-/// Bytes of bodies that cached events keep alive, at most.
-const CACHED_BYTES_MAX: usize = 32 << 20;
-/// An entry that keeps more than this alive is derived for each lane: there are few such, and each
-/// would drive out many.
-const CACHED_ENTRY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Default)]
 struct Cache {
@@ -74,20 +71,13 @@ impl Events {
             let events = derive(entry, &self.prices).into_iter().map(Arc::new).collect();
             Arc::new(Derived { sequence: entry.sequence, events })
         };
-        let bytes = match &entry.record {
-            // The report has the answer twice more: as one object, and as text.
-            Record::Sealed(exchange) => {
-                exchange.request.bytes.len() + 3 * exchange.response.bytes.len()
-            }
-            Record::Captured(_) => 0,
-            Record::Admitted(_) => return derived(),
-        };
-        if bytes > CACHED_ENTRY_BYTES_MAX {
+        let weight = weight(&entry.record);
+        if weight > CACHED_ENTRY_BYTES_MAX || matches!(entry.record, Record::Admitted(_)) {
             return derived();
         }
         let cell = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.cell(entry.sequence, bytes, self.cached_max)
+            cache.cell(entry.sequence, weight, self.cached_max)
         };
         Arc::clone(cell.get_or_init(derived))
     }
