@@ -1,6 +1,13 @@
 //! One request to one reply: an LLM call goes the whole way, everything else to a door.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use axum::Router;
 use bytes::Bytes;
@@ -102,21 +109,54 @@ async fn door(doors: Router, request: Request<Incoming>) -> Reply {
 /// outcome by then, and both are one commit.
 const ADMISSION_LINGER: Duration = Duration::from_millis(1);
 
+/// A call's admission on its way into the journal. A commit tells its result once, so that it was
+/// taken is remembered here.
+struct Admission(Option<Commit>);
+
+impl Admission {
+    /// Waits until the admission is in the journal, or was refused. After a refusal there is nothing
+    /// to go on with.
+    async fn taken(&mut self) -> Result<(), AppendError> {
+        if let Some(commit) = &mut self.0 {
+            commit.await?;
+            self.0 = None;
+        }
+        Ok(())
+    }
+
+    /// Says whether it is refused already, without waiting.
+    fn refused(&mut self) -> Option<AppendError> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match pin!(self.taken()).poll(&mut cx) {
+            Poll::Ready(taken) => taken.err(),
+            Poll::Pending => None,
+        }
+    }
+}
+
 /// Takes an admitted call to its outcome, or, for a stream, to the beginning of its answer.
 async fn run(admitted: Admitted) -> Reply {
     let Admitted { mut open, request, commit } = admitted;
+    let mut admission = Admission(Some(commit));
+    if let Some(error) = admission.refused() {
+        return not_admitted(&mut open, &error);
+    }
     let gateway = Arc::clone(&open.gateway);
     let forwarded = tokio::select! {
         biased;
-        forwarded = forward_and_commit(&gateway, &mut open, &request) => forwarded,
+        forwarded = forward_and_commit(&gateway, &mut open, &request, &mut admission) => forwarded,
         () = gateway.cut.cancelled() => {
-            Err(interrupted("the gateway was stopped while the call ran").into())
+            Ok(Err(interrupted("the gateway was stopped while the call ran").into()))
         }
+    };
+    let forwarded = match forwarded {
+        Ok(forwarded) => forwarded,
+        Err(error) => return not_admitted(&mut open, &error),
     };
     match forwarded {
         Ok(Answer::Whole { headers, body, deployment }) => {
             let sealed = open.seal(Outcome::Completed);
-            if let Some(refused) = not_recorded(commit, sealed).await {
+            if let Some(refused) = not_recorded(&mut open, admission, sealed).await {
                 return refused;
             }
             let mut reply = json_reply(StatusCode::OK, body);
@@ -126,9 +166,8 @@ async fn run(admitted: Admitted) -> Reply {
         }
         Ok(Answer::Stream { headers, first, stream, source, deployment }) => {
             gateway.journal.hurry();
-            if let Err(error) = commit.await {
-                open.forget();
-                return not_admitted(&error);
+            if let Err(error) = admission.taken().await {
+                return not_admitted(&mut open, &error);
             }
             let mut reply = Reply::new(ReplyBody::Whole(None));
             *reply.headers_mut() = headers;
@@ -136,33 +175,45 @@ async fn run(admitted: Admitted) -> Reply {
             *reply.body_mut() = ReplyBody::Stream(CaptureBody::new(open, stream, source, first));
             reply
         }
-        Err(refused) => fail(open, commit, refused).await,
+        Err(refused) => fail(open, admission, refused).await,
     }
 }
 
+/// Asks providers while the admission is committed. An admission that is refused ends the asking: an
+/// answer could not be served, and would be paid for all the same.
 async fn forward_and_commit(
     gateway: &Gateway,
     open: &mut OpenCall,
     request: &crate::admit::Request,
-) -> Result<Answer, Refused> {
-    let mut forwarding = std::pin::pin!(forward(open, request));
+    admission: &mut Admission,
+) -> Result<Result<Answer, Refused>, AppendError> {
+    let mut forwarding = pin!(forward(open, request));
     let soon = tokio::time::timeout(ADMISSION_LINGER, forwarding.as_mut());
     if let Ok(forwarded) = soon.await {
-        return forwarded;
+        return Ok(forwarded);
     }
     gateway.journal.hurry();
-    forwarding.await
+    tokio::select! {
+        biased;
+        taken = admission.taken() => taken?,
+        forwarded = forwarding.as_mut() => return Ok(forwarded),
+    }
+    Ok(forwarding.await)
 }
 
 /// Waits until a call's admission and its outcome are in the journal; the answer if they are not.
-async fn not_recorded(admitted: Commit, sealed: Commit) -> Option<Reply> {
-    if let Err(error) = admitted.await {
-        return Some(not_admitted(&error));
+async fn not_recorded(
+    open: &mut OpenCall,
+    mut admission: Admission,
+    sealed: Commit,
+) -> Option<Reply> {
+    if let Err(error) = admission.taken().await {
+        return Some(not_admitted(open, &error));
     }
     sealed.await.err().map(|error| error_reply(&unrecorded(&error)))
 }
 
-async fn fail(mut open: OpenCall, admitted: Commit, refused: Refused) -> Reply {
+async fn fail(mut open: OpenCall, admission: Admission, refused: Refused) -> Reply {
     let Refused { failure, answer } = refused;
     let mut reply = match answer {
         Some(answer) => {
@@ -174,14 +225,16 @@ async fn fail(mut open: OpenCall, admitted: Commit, refused: Refused) -> Reply {
         None => error_reply(&failure),
     };
     let sealed = open.seal(Outcome::Failed(failure));
-    if let Some(refused) = not_recorded(admitted, sealed).await {
+    if let Some(refused) = not_recorded(&mut open, admission, sealed).await {
         return refused;
     }
     set_counts(&mut reply, &open);
     reply
 }
 
-fn not_admitted(error: &AppendError) -> Reply {
+/// Gives up a call whose admission was refused; the answer that says so.
+fn not_admitted(open: &mut OpenCall, error: &AppendError) -> Reply {
+    open.forget();
     let message = format!("the call could not be recorded, so it is not served: {error}");
     let mut failure = failure(FailureKind::Overloaded, 503, message);
     failure.retry_after_secs = Some(1);
@@ -208,5 +261,186 @@ fn set_counts(reply: &mut Reply, open: &OpenCall) {
 fn set(reply: &mut Reply, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value.as_bytes())) {
         reply.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, io::ErrorKind, sync::Mutex};
+
+    use domain::{
+        call::{Call, Caller, Logging},
+        deployment::{DeploymentFacts, Dialect},
+        id::CallId,
+        record::{Entry, Record, Sequence},
+        time::{Clock, SystemClock},
+    };
+    use http::HeaderMap;
+    use store::journal::{BoxFuture, Health, Journal, ReadError, ReadLimit};
+    use tokio::{
+        net::TcpListener,
+        sync::{oneshot, watch},
+    };
+
+    use super::*;
+    use crate::{
+        admit::Request,
+        config::{Config, Credential, Limits, Routing},
+    };
+
+    type Done = oneshot::Sender<Result<Sequence, AppendError>>;
+
+    /// Refuses every record: at once, or when it is hurried.
+    struct Refusing {
+        at_once: bool,
+        waiting: Mutex<Vec<Done>>,
+    }
+
+    impl Refusing {
+        fn refuse(done: Done) {
+            let reason = "the disk is full".to_owned();
+            assert!(done.send(Err(AppendError::Refusing { reason })).is_ok(), "somebody waits");
+        }
+    }
+
+    impl Journal for Refusing {
+        fn append(&self, record: Record) -> Commit {
+            unreachable!("a call that is not admitted has no {record:?}")
+        }
+
+        fn append_soon(&self, _: Record) -> Commit {
+            let (done, commit) = Commit::pair();
+            if self.at_once {
+                Self::refuse(done);
+            } else {
+                self.waiting.lock().unwrap().push(done);
+            }
+            commit
+        }
+
+        fn hurry(&self) {
+            self.waiting.lock().unwrap().drain(..).for_each(Self::refuse);
+        }
+
+        fn head(&self) -> watch::Receiver<Sequence> {
+            unreachable!("nobody reads")
+        }
+
+        fn oldest(&self) -> Sequence {
+            unreachable!("nobody reads")
+        }
+
+        fn read_after(
+            &self,
+            _: Sequence,
+            _: ReadLimit,
+        ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
+            unreachable!("nobody reads")
+        }
+
+        fn unsettled(&self) -> BoxFuture<'_, Result<Vec<Arc<Call>>, ReadError>> {
+            unreachable!("nobody reads")
+        }
+
+        fn health(&self) -> Health {
+            Health::Ready
+        }
+    }
+
+    fn deployment(provider: SocketAddr) -> Deployment {
+        let base_url = format!("http://{provider}/v1");
+        Deployment {
+            facts: Arc::new(DeploymentFacts {
+                id: "d".to_owned(),
+                model_name: "m".to_owned(),
+                provider: "openai".to_owned(),
+                model: "m".to_owned(),
+                api_base: base_url.clone(),
+                dialect: Dialect::OpenAi,
+                prices: None,
+            }),
+            base_url,
+            credential: Credential::None,
+            extra_headers: Vec::new(),
+            timeout: None,
+            stream_timeout: None,
+            weight: 1,
+            include_usage: true,
+            mock_response: None,
+        }
+    }
+
+    fn admitted(provider: SocketAddr, journal: Arc<dyn Journal>) -> Admitted {
+        let minutes = Duration::from_mins(5);
+        let config = Config {
+            listen: provider,
+            master_key: None,
+            deployments: vec![deployment(provider)],
+            routing: Routing {
+                num_retries: 0,
+                timeout: minutes,
+                stream_timeout: minutes,
+                fallbacks: HashMap::new(),
+                default_fallbacks: Vec::new(),
+                aliases: HashMap::new(),
+            },
+            limits: Limits::default(),
+            allow_client_mock_response: false,
+            turn_off_message_logging: false,
+            drain_timeout: minutes,
+        };
+        let never = Arc::new(|_: &Call| false);
+        let gateway = Arc::new(Gateway::new(config, journal, Arc::new(SystemClock), never));
+        let arrived_at = SystemClock.now();
+        let call = Arc::new(Call {
+            id: CallId::new(arrived_at, [0; 10]),
+            arrived_at,
+            endpoint: Endpoint::ChatCompletions,
+            path: "/v1/chat/completions".to_owned(),
+            model: "m".to_owned(),
+            stream: false,
+            caller: Caller::Anonymous,
+            client_ip: None,
+            end_user: None,
+            tags: Vec::new(),
+            trace_id: None,
+            session_id: None,
+            logging: Logging::Full,
+            headers: Vec::new(),
+        });
+        let commit = gateway.journal.append_soon(Record::Admitted(Arc::clone(&call)));
+        let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
+        let scan = provider::scan::scan(&body).expect("it is JSON");
+        let held = gateway.in_flight.enter().expect("no other call runs");
+        let open = OpenCall::new(gateway, call, body.clone(), held);
+        Admitted { open, request: Request { headers: HeaderMap::new(), body, scan }, commit }
+    }
+
+    async fn refused(at_once: bool) -> (Reply, TcpListener) {
+        // It takes connections, and never answers.
+        let provider = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = provider.local_addr().expect("it is bound");
+        let journal = Refusing { at_once, waiting: Mutex::default() };
+        let run = run(admitted(address, Arc::new(journal)));
+        let reply = tokio::time::timeout(Duration::from_secs(20), run).await;
+        (reply.expect("the provider is not waited for"), provider)
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_admission_is_refused_at_once_goes_to_no_provider() {
+        let (reply, provider) = refused(true).await;
+        assert_eq!(
+            (reply.status().as_u16(), reply.headers()["retry-after"].as_bytes()),
+            (503, &b"1"[..])
+        );
+        // Without waiting: a connection would be in its queue.
+        let asked = provider.into_std().expect("it is no runtime's now").accept();
+        assert_eq!(asked.map_err(|error| error.kind()).err(), Some(ErrorKind::WouldBlock));
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_admission_is_refused_while_it_runs_ends_at_once() {
+        let (reply, _provider) = refused(false).await;
+        assert_eq!(reply.status().as_u16(), 503);
     }
 }
