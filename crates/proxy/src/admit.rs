@@ -221,9 +221,24 @@ fn is_true(value: &str) -> bool {
     value.eq_ignore_ascii_case("true") || value == "1"
 }
 
-/// The body as the journal keeps it: LiteLLM's callers may put a provider's key into it.
+/// Members of a body that are, or may hold, something that lets its holder in: LiteLLM's callers may
+/// put a provider's key, or headers for it, into a request.
+const CREDENTIALS: [Edit<'_>; 10] = [
+    Edit::Remove { key: "api_key" },
+    Edit::Remove { key: "extra_headers" },
+    Edit::Remove { key: "headers" },
+    Edit::Remove { key: "aws_access_key_id" },
+    Edit::Remove { key: "aws_secret_access_key" },
+    Edit::Remove { key: "aws_session_token" },
+    Edit::Remove { key: "azure_ad_token" },
+    Edit::Remove { key: "vertex_credentials" },
+    Edit::Remove { key: "user_config" },
+    Edit::Remove { key: "authorization" },
+];
+
+/// The body as the journal keeps it.
 fn without_credentials(body: &Bytes, scan: &Scan) -> Bytes {
-    splice(body, scan, &[Edit::Remove { key: "api_key" }])
+    splice(body, scan, &CREDENTIALS)
 }
 
 fn random() -> [u8; 10] {
@@ -238,4 +253,22 @@ fn invalid(status: u16, message: String) -> Failure {
 
 fn overloaded(message: String) -> Failure {
     Failure { retry_after_secs: Some(1), ..failure(FailureKind::Overloaded, 503, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_body_with_credentials_everything_else_is_kept() {
+        let body = br#"{"model":"m","api_key":"x","extra_headers":{"a":"x"},"headers":{"a":"x"},
+            "aws_access_key_id":"x","aws_secret_access_key":"x","aws_session_token":"x",
+            "azure_ad_token":"x","vertex_credentials":{"a":"x"},"user_config":{"a":"x"},
+            "authorization":"x","messages":[],"user":"u"}"#;
+        let body = Bytes::from_static(body);
+        let scan = scan(&body).expect("it is JSON");
+        let kept = without_credentials(&body, &scan);
+        let kept: serde_json::Value = serde_json::from_slice(&kept).expect("it is JSON");
+        assert_eq!(kept, serde_json::json!({"model": "m", "messages": [], "user": "u"}));
+    }
 }

@@ -52,6 +52,24 @@ fn is_credential(name: &HeaderName) -> bool {
     )
 }
 
+/// Parts of names of headers that nobody has listed, and that carry a credential all the same.
+const TELLING: [&str; 8] =
+    ["token", "secret", "api-key", "apikey", "api_key", "authorization", "password", "credential"];
+
+/// Not to be kept: a credential by its name or by a part of it. More than what is not passed on,
+/// because what is kept is told to receivers. How many tokens are left is no secret.
+fn is_secret(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let is_about_limits =
+        text.starts_with("x-ratelimit-") || text.starts_with("anthropic-ratelimit-");
+    // One pass, and a comparison only where a part may begin: each call's headers go through here.
+    let is_telling = |(at, first): (usize, u8)| {
+        matches!(first, b't' | b's' | b'a' | b'p' | b'c')
+            && TELLING.iter().any(|part| text.as_bytes()[at..].starts_with(part.as_bytes()))
+    };
+    is_credential(name) || (!is_about_limits && text.bytes().enumerate().any(is_telling))
+}
+
 /// Addressed to the gateway, or about the caller's place in its own network.
 fn stays_here(name: &HeaderName) -> bool {
     let name = name.as_str();
@@ -124,7 +142,9 @@ fn secret_value(text: String) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// What a provider says of its own site, or of how it packed the body, which is unpacked here.
+/// What a provider says of its own site, or of how it packed the body. It was asked not to pack it,
+/// and nothing is unpacked here: a body that is packed all the same does not read as JSON or events,
+/// so the caller gets the gateway's own error instead of it.
 fn is_of_site(name: &HeaderName) -> bool {
     let name = name.as_str();
     // Which web pages may read an answer is the gateway's to say, and it lets none.
@@ -150,7 +170,7 @@ pub(crate) fn to_caller(provider: &HeaderMap) -> HeaderMap {
 pub(crate) fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .filter(|(name, _)| !is_credential(name))
+        .filter(|(name, _)| !is_secret(name))
         .filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
             (value.len() <= KEPT_VALUE_BYTES_MAX)
@@ -158,4 +178,42 @@ pub(crate) fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
         })
         .take(KEPT_HEADERS_MAX)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_may_let_its_holder_in_is_not_kept() {
+        let secrets = [
+            "authorization",
+            "x-upstream-authorization",
+            "cookie",
+            "x-auth-token",
+            "x-vault-token",
+            "token",
+            "x-client-secret",
+            "my-api-key",
+            "x-myapikey",
+            "x-api_key-2",
+            "x-password",
+            "x-credentials",
+        ];
+        let others = [
+            "user-agent",
+            "x-request-id",
+            "x-stainless-package-version",
+            "x-ratelimit-remaining-tokens",
+            "anthropic-ratelimit-input-tokens-remaining",
+            "retry-after",
+            "x-toke",
+        ];
+        let mut headers = HeaderMap::new();
+        for name in secrets.iter().chain(&others) {
+            headers.insert(*name, HeaderValue::from_static("1"));
+        }
+        let kept: Vec<_> = kept(&headers).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(kept, others);
+    }
 }
