@@ -198,8 +198,8 @@ pub(crate) fn delivery(destination: &Destination, items: &[Item]) -> Delivery {
 
 /// Why a delivery's body could not be made again.
 pub(crate) enum RebuildError {
-    /// Its records are gone.
-    Missing,
+    /// These of its events can no longer be made.
+    Missing(Vec<EventRef>),
     /// They could not be read now.
     Read(ReadError),
 }
@@ -211,13 +211,24 @@ pub(crate) async fn rebuild(
     events: &[EventRef],
 ) -> Result<Body, RebuildError> {
     let mut items = Vec::with_capacity(events.len());
+    let mut missing = Vec::new();
     for wanted in events {
-        let entry = shared.events.read_at(wanted.sequence).await.map_err(RebuildError::Read)?;
+        let entry = match shared.events.read_at(wanted.sequence).await {
+            Err(ReadError::Corrupt { .. }) => None,
+            read => read.map_err(RebuildError::Read)?,
+        };
         let found = entry.iter().flat_map(|entry| &entry.events).find_map(|event| {
             let rendered = format::items(event, destination);
             rendered.into_iter().find(|item| item.id == wanted.event)
         });
-        items.push(found.ok_or(RebuildError::Missing)?);
+        match found {
+            Some(item) => items.push(item),
+            None => missing.push(wanted.clone()),
+        }
     }
-    Ok(format::join(destination, &items))
+    if missing.is_empty() {
+        Ok(format::join(destination, &items))
+    } else {
+        Err(RebuildError::Missing(missing))
+    }
 }

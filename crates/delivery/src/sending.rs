@@ -120,8 +120,8 @@ pub(crate) enum Tried {
     Sent(Sent),
     /// The journal could not be read for its body.
     Unreadable(String),
-    /// Retention has deleted what it would have carried.
-    Missing,
+    /// These of its events can no longer be made; nothing was sent.
+    Missing(Vec<EventRef>),
 }
 
 impl Lane {
@@ -221,7 +221,7 @@ impl Attempt {
             Some(body) => body,
             None => match rebuild(&self.shared, &self.written_for, &self.events).await {
                 Ok(body) => body,
-                Err(RebuildError::Missing) => return Tried::Missing,
+                Err(RebuildError::Missing(missing)) => return Tried::Missing(missing),
                 Err(RebuildError::Read(error)) => return Tried::Unreadable(error.to_string()),
             },
         };

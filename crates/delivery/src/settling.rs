@@ -199,11 +199,10 @@ impl Lane {
                 self.note_attempt(&running, &sent, &verdict);
                 self.settle(running, verdict, now);
             }
-            Tried::Missing => {
+            Tried::Missing(missing) => {
                 self.learned_nothing(running.target, now);
                 if let Work::Delivery(delivery) = running.work {
-                    let reason = "its records were deleted by retention".to_owned();
-                    self.bury(delivery, reason, now);
+                    self.bury_missing(delivery, &missing, now);
                 }
             }
             Tried::Unreadable(reason) => {
@@ -252,7 +251,8 @@ impl Lane {
                 let dice = fastrand::f64();
                 let retry = self.destination.retry.clone();
                 self.breaker(running.target).open(&retry, now, dice);
-                tracing::error!(destination = %self.name(), "The receiver answered 410 Gone.");
+                let mut running = running;
+                self.taken_for_down(&mut running, "it answered 410 Gone");
                 let reason = "the receiver answered 410".to_owned();
                 self.failed(running, Again::After(Duration::ZERO), reason, now);
             }
@@ -291,12 +291,7 @@ impl Lane {
         if is_refused_piece {
             self.learned_nothing(running.target, now);
         } else if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
-            let target = running.target;
-            tracing::warn!(destination = %self.name(), ?target, reason, "The receiver is down.");
-            let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
-            self.shelf.pardon(in_flight.chain(running.attempts_mut()));
-            let released = self.streams.give_up();
-            self.take_released(released);
+            self.taken_for_down(&mut running, &reason);
         }
         let is_down = self.breaker(running.target).is_open();
         let mut delivery = match running.work {
@@ -326,6 +321,16 @@ impl Lane {
         };
         let due_at = now.plus(wait.unwrap_or(policy.max_delay));
         self.park(delivery, due_at, reason, wait.is_none());
+    }
+
+    /// The breaker has opened: what failed since the last success is no delivery's fault.
+    fn taken_for_down(&mut self, running: &mut Running, reason: &str) {
+        let target = running.target;
+        tracing::warn!(destination = %self.name(), ?target, reason, "The receiver is down.");
+        let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
+        self.shelf.pardon(in_flight.chain(running.attempts_mut()));
+        let released = self.streams.give_up();
+        self.take_released(released);
     }
 
     /// The receiver is down: the delivery waits with no attempt counted and no row written.
@@ -383,6 +388,25 @@ impl Lane {
             buried_at: now,
             reason,
         });
+    }
+
+    /// Some of what a parked delivery carries can no longer be made. The rest goes on without it.
+    fn bury_missing(&mut self, mut delivery: Delivery, missing: &[EventRef], now: Timestamp) {
+        let reason = "its records are gone, or the destination no longer asks for them".to_owned();
+        delivery.events.retain(|event| !missing.contains(event));
+        if delivery.events.is_empty() {
+            delivery.events = missing.to_vec();
+            return self.bury(delivery, reason, now);
+        }
+        self.books.pending.buried.push(DeadLetter {
+            destination: self.destination.name.clone(),
+            id: DeliveryId::new(&format!("{}_missing", delivery.id)),
+            events: missing.to_vec(),
+            attempts: delivery.attempts.count(),
+            buried_at: now,
+            reason: reason.clone(),
+        });
+        self.park(delivery, now, reason, false);
     }
 
     /// A record cannot be read: its news is lost, and that stands in the dead letters.
