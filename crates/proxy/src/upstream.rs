@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -35,6 +35,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept. Shorter than providers keep theirs, so that a request seldom
 /// meets one that is just being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// How soon after sending a reused connection must have closed for its call to be sent again. An
+/// idle connection that is gone answers a write within a round trip, 250 ms around the world; a
+/// provider that closes later may have worked on the request, and would bill it twice.
+const DEAD_WITHIN: Duration = Duration::from_millis(250);
 /// Idle connections kept per provider.
 const IDLE_MAX: usize = 256;
 
@@ -49,8 +53,8 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(crate) struct SendError {
     pub(crate) cause: legacy::Error,
-    /// The connection had served another call and was closed before any answer: nothing was wrong
-    /// with the request, and it should be sent again.
+    /// The connection had served another call and was closed as soon as the request was written:
+    /// nobody worked on the request, and it should be sent again.
     pub(crate) on_dead_connection: bool,
 }
 
@@ -79,6 +83,7 @@ impl Upstream {
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         let connection = capture_connection(&mut request);
+        let sent_at = Instant::now();
         let answered = self.client.request(request).await;
         let served = connection.connection_metadata().as_ref().and_then(|connected| {
             let mut extras = http::Extensions::new();
@@ -94,7 +99,8 @@ impl Upstream {
             }
             Err(cause) => {
                 let was_used = served.is_some_and(|served| served.0.load(Ordering::Relaxed));
-                let on_dead_connection = was_used && is_close(&cause);
+                let on_dead_connection =
+                    was_used && sent_at.elapsed() < DEAD_WITHIN && is_close(&cause);
                 Err(SendError { cause, on_dead_connection })
             }
         }
