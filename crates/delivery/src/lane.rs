@@ -24,11 +24,11 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    books::Books,
     breaker::Breaker,
     reading::Gathering,
     sending::{Queue, Running, Target, Tried},
     service::Shared,
-    settling::Books,
     shelf::{Attempts, Shelf, Waiting},
     streaming::Streams,
     window::Window,

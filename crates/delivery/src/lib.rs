@@ -17,6 +17,8 @@ mod sending;
 
 mod settling;
 
+mod books;
+
 mod events;
 
 mod streaming;
