@@ -38,10 +38,9 @@ pub struct Deployment {
     pub credential: Credential,
     /// Headers of the user's own for the provider (`extra_headers`).
     pub extra_headers: Vec<(String, Secret)>,
-    /// One attempt, from sending to the last byte; of a stream, the longest silence between two
-    /// reads. The routing's if absent.
+    /// As in [`Routing::timeout`], which holds if this is absent.
     pub timeout: Option<Duration>,
-    /// From sending to the first byte of a stream; the routing's if absent.
+    /// As in [`Routing::stream_timeout`], which holds if this is absent.
     pub stream_timeout: Option<Duration>,
     /// How often simple-shuffle picks it, relative to the others of its name.
     pub weight: u32,
@@ -70,10 +69,12 @@ pub enum Credential {
 pub struct Routing {
     /// Attempts on the same model name after the first.
     pub num_retries: u32,
-    /// One attempt, from sending to the last byte; of a stream, the longest silence between two
-    /// reads.
+    /// One attempt at a whole answer, from connecting to the last byte. Of a call that streams: the
+    /// longest silence between two reads once it has begun; before, the shorter of this and
+    /// `stream_timeout` holds.
     pub timeout: Duration,
-    /// From sending to the first byte of a stream.
+    /// One attempt at a stream, from connecting to the first events for the caller; or to the last
+    /// byte, if the provider answers whole.
     pub stream_timeout: Duration,
     /// Model names to try next, by the model name that failed.
     pub fallbacks: HashMap<String, Vec<String>>,
@@ -94,6 +95,8 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a caller may take to send its request's body.
     pub body_read_timeout: Duration,
+    /// How long a write to a caller may wait for it to read; then its connection is closed.
+    pub write_timeout: Duration,
     /// A provider's whole answer to a call that does not stream.
     pub response_body_bytes_max: usize,
     /// What is kept of a request's and of a response's body in the journal, each.
@@ -114,6 +117,7 @@ impl Default for Limits {
             request_header_bytes_max: 64 << 10,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_mins(1),
+            write_timeout: Duration::from_mins(1),
             response_body_bytes_max: 64 << 20,
             captured_bytes_max: 8 << 20,
             in_flight_bytes_max: 512 << 20,

@@ -12,6 +12,8 @@ pub mod gateway;
 
 mod server;
 
+mod deadline;
+
 mod service;
 
 mod doors;

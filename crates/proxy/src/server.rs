@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{doors, gateway::Gateway, service::serve};
+use crate::{deadline::WriteDeadline, doors, gateway::Gateway, service::serve};
 
 /// How long calls that were cut off may take to write their errors.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ pub struct Stopping {
 }
 
 impl Server {
-    /// Serves what `gateway` knows on `listener`, and `management` beside it.
+    /// Serves what `gateway` knows on `listener`: the LLM API, and the doors beside it.
     pub fn new(gateway: Arc<Gateway>, listener: TcpListener) -> Self {
         let doors = doors::router(Arc::clone(&gateway));
         Self { gateway, listener, doors }
@@ -70,8 +70,9 @@ impl Server {
                 drop(place);
             });
         }
-        drop(listener);
+        // First: who still gets in, or is in, is told.
         gateway.draining.cancel();
+        drop(listener);
         let drained = async { while connections.join_next().await.is_some() {} };
         let drain_timeout = gateway.config.drain_timeout;
         tokio::select! {
@@ -118,7 +119,9 @@ impl Serving {
             tracing::debug!(%error, "A connection keeps Nagle's delay.");
         }
         let Self { gateway, doors, drain } = self;
-        let header_read_timeout = gateway.config.limits.header_read_timeout;
+        let limits = &gateway.config.limits;
+        let header_read_timeout = limits.header_read_timeout;
+        let stream = WriteDeadline::new(stream, limits.write_timeout);
         let service =
             service_fn(|request| serve(Arc::clone(&gateway), doors.clone(), peer, request));
         let connection = http1::Builder::new()

@@ -18,6 +18,7 @@ mod delivery_world;
 mod doors;
 mod leaving;
 mod mocks;
+mod overload;
 mod privacy;
 mod routing;
 mod stopping;

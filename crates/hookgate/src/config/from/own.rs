@@ -86,6 +86,7 @@ fn read_limits(section: Section<'_>, limits: &mut Limits) {
     set(&mut limits.request_header_bytes_max, bytes("request_header_bytes_max", 8_192));
     set(&mut limits.header_read_timeout, wait("header_read_ms"));
     set(&mut limits.body_read_timeout, wait("body_read_ms"));
+    set(&mut limits.write_timeout, wait("write_ms"));
     set(&mut limits.response_body_bytes_max, bytes("response_body_bytes_max", 1_024));
     set(&mut limits.captured_bytes_max, bytes("captured_bytes_max", 1_024));
     set(&mut limits.in_flight_bytes_max, bytes("in_flight_bytes_max", 1 << 20));
