@@ -124,9 +124,11 @@ async fn read_frames(
     Ok(bytes.into())
 }
 
+/// Why a call ends at the bound on the bytes of all running calls.
+pub(crate) const NO_ROOM: &str = "running calls hold too many bytes; try again shortly";
+
 fn hold(held: &mut Held, bytes: usize) -> Result<(), Failure> {
-    let no_room = "running calls hold too many bytes; try again shortly";
-    if held.grow(bytes) { Ok(()) } else { Err(overloaded(no_room.into())) }
+    if held.grow(bytes) { Ok(()) } else { Err(overloaded(NO_ROOM.into())) }
 }
 
 fn too_large(bytes_max: usize) -> Failure {
@@ -251,7 +253,8 @@ fn invalid(status: u16, message: String) -> Failure {
     failure(FailureKind::InvalidRequest, status, message)
 }
 
-fn overloaded(message: String) -> Failure {
+/// The failure of a call for which the gateway has no room.
+pub(crate) fn overloaded(message: String) -> Failure {
     Failure { retry_after_secs: Some(1), ..failure(FailureKind::Overloaded, 503, message) }
 }
 

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use provider::{anthropic, mock, openai, openai::CallerStream};
 
 use crate::{
-    admit::Request,
+    admit::{NO_ROOM, Request, overloaded},
     config::{Credential, Deployment},
     headers,
     reply::error_body,
@@ -327,15 +327,7 @@ async fn whole(
     let (parts, body) = response.into_parts();
     let kept = headers::kept(&parts.headers);
     open.answered(parts.status.as_u16(), kept.clone(), false);
-    let bytes_max = open.gateway.config.limits.response_body_bytes_max;
-    let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
-        if is_length_limit(&*error) {
-            let message = format!("the provider's answer is larger than {bytes_max} bytes");
-            return failure(FailureKind::BadResponse, 502, message);
-        }
-        connection_failure(open.provider(), &*error)
-    })?;
-    let mut body = body.to_bytes();
+    let mut body = read_whole(open, body).await?;
     if !parts.status.is_success() {
         body = without_key(body, &deployment.credential);
     }
@@ -357,6 +349,34 @@ async fn whole(
     let mut headers = headers::to_caller(&parts.headers);
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(Answer::Whole { headers, body, deployment: Arc::clone(deployment) })
+}
+
+/// Reads a body within its own bound and that of all running calls.
+async fn read_whole(open: &mut OpenCall, body: Incoming) -> Result<Bytes, Failure> {
+    let bytes_max = open.gateway.config.limits.response_body_bytes_max;
+    let mut body = Limited::new(body, bytes_max);
+    // Most answers come in one piece, which is not copied.
+    let (mut only, mut joined) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if is_length_limit(&*error) {
+                let message = format!("the provider's answer is larger than {bytes_max} bytes");
+                return failure(FailureKind::BadResponse, 502, message);
+            }
+            connection_failure(open.provider(), &*error)
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if !open.hold(data.len()) {
+            return Err(overloaded(NO_ROOM.to_owned()));
+        }
+        if only.is_empty() && joined.is_empty() {
+            only = data;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut only));
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { only } else { joined.into() })
 }
 
 /// A refused key is often said aloud ("Incorrect API key provided: …"). It is not the caller's to

@@ -56,6 +56,18 @@ impl Held {
         self.own_bytes += bytes;
         true
     }
+
+    /// Bytes that are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    /// Gives back what is held beyond `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let freed = self.own_bytes.saturating_sub(bytes);
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        self.own_bytes -= freed;
+    }
 }
 
 impl Drop for Held {
@@ -78,6 +90,8 @@ mod tests {
         assert!(in_flight.enter().is_none());
         assert!(first.grow(100));
         assert!(!first.grow(1));
+        first.shrink_to(40);
+        assert!(first.grow(60) && !first.grow(1));
         drop(first);
         assert!(in_flight.enter().expect("the place is free").grow(100));
     }

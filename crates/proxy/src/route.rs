@@ -54,6 +54,10 @@ impl<'a> Plan<'a> {
     /// The next deployment after `failure` (`None` at first), or `None` when no more is to be tried.
     pub(crate) fn next(&mut self, failure: Option<&Failure>) -> Option<Step> {
         if let Some(failure) = failure {
+            if failure.kind == FailureKind::Overloaded {
+                // It is the gateway that has no room: another answer would not fit either.
+                return None;
+            }
             let again = self.attempts_in_group <= self.gateway.config.routing.num_retries
                 && may_mend(failure.kind, self.untried() > 0)
                 && (self.untried() > 0 || is_worth_waiting(failure));

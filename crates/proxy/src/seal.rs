@@ -87,6 +87,8 @@ pub(crate) struct OpenCall {
     pub(crate) call: Arc<Call>,
     request: Bytes,
     held: Held,
+    /// What of `held` is the request's, which each attempt needs.
+    request_bytes: usize,
     attempts: Vec<ProviderAttempt>,
     running: Option<ProviderAttempt>,
     answered: Answered,
@@ -108,6 +110,7 @@ impl OpenCall {
             gateway,
             call,
             request,
+            request_bytes: held.bytes(),
             held,
             attempts: Vec::with_capacity(1),
             running: None,
@@ -124,7 +127,14 @@ impl OpenCall {
     /// Notes that a deployment is being asked. What an earlier attempt answered is forgotten.
     pub(crate) fn attempt_started(&mut self, attempt: ProviderAttempt) {
         self.answered = Answered::default();
+        self.held.shrink_to(self.request_bytes);
         self.running = Some(attempt);
+    }
+
+    /// Takes room for bytes of an answer that are read before any is passed on; `false` at the
+    /// bound. The next attempt gives it back.
+    pub(crate) fn hold(&mut self, bytes: usize) -> bool {
+        self.held.grow(bytes)
     }
 
     /// Notes the head of the provider's answer.
@@ -138,9 +148,7 @@ impl OpenCall {
 
     /// Keeps a copy of bytes that the provider sent, within the bounds.
     pub(crate) fn captured(&mut self, bytes: &[u8]) {
-        if self.answered.first_byte_at.is_none() {
-            self.answered.first_byte_at = Some(self.gateway.clock.now());
-        }
+        self.first_byte_came();
         let room =
             self.gateway.config.limits.captured_bytes_max.saturating_sub(self.answered.bytes.len());
         let kept = bytes.len().min(room);
@@ -153,13 +161,23 @@ impl OpenCall {
         self.answered.bytes.extend_from_slice(bytes);
     }
 
-    /// Keeps a whole answer, or, if that is over the bound, what accounting needs of it.
+    /// Keeps a whole answer, or, if that is over the bound, what accounting needs of it. Room for it
+    /// was taken when it was read: at the bound a call is refused, and not told without its text.
     pub(crate) fn captured_whole(&mut self, body: &[u8]) {
-        if body.len() <= self.gateway.config.limits.captured_bytes_max {
-            return self.captured(body);
+        self.first_byte_came();
+        let bytes_max = self.gateway.config.limits.captured_bytes_max;
+        let is_cut = body.len() > bytes_max;
+        let kept = if is_cut { essence(body) } else { body.to_vec() };
+        if kept.len() <= bytes_max {
+            self.answered.bytes = kept;
         }
-        self.captured(&essence(body));
-        self.answered.is_truncated = true;
+        self.answered.is_truncated = is_cut;
+    }
+
+    fn first_byte_came(&mut self) {
+        if self.answered.first_byte_at.is_none() {
+            self.answered.first_byte_at = Some(self.gateway.clock.now());
+        }
     }
 
     /// Notes how the running attempt ended.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::{Answer, Gate, client::chat_body};
 
-use crate::world::World;
+use crate::world::{World, deployment, models, openai_error};
 
 #[tokio::test]
 async fn a_call_that_a_provider_worked_on_is_not_sent_again() {
@@ -45,4 +45,43 @@ async fn a_caller_who_stops_reading_loses_its_connection_and_its_call_ends() {
     drop(open);
     world.call_works().await;
     world.end(2).await;
+}
+
+#[tokio::test]
+async fn an_answer_for_which_there_is_no_room_is_a_503_and_its_bytes_are_free_again() {
+    let limits = "hookgate:\n  limits: {in_flight_bytes_max: 1048576, captured_bytes_max: 1024}\n";
+    let world = World::with("", limits).await;
+    let answer = |bytes: usize| {
+        let message = json!({"role": "assistant", "content": "x".repeat(bytes)});
+        let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
+        Answer::json(200, &json!({"id": "large", "choices": [choice]}))
+    };
+    for _ in 0..3 {
+        world.upstream.push(answer(2 << 20));
+        let seen = world.gateway.client().chat("echo", "hi").await;
+        assert_eq!((seen.code(), seen.header("retry-after")), (503, Some("1")), "{}", seen.text());
+        assert_eq!(openai_error(&seen)["code"], "overloaded");
+        assert_eq!(world.outcome(&seen).await["error_type"], "overloaded");
+        world.upstream.push(answer(700 << 10));
+        let seen = world.gateway.client().chat("echo", "hi").await;
+        assert_eq!((seen.code(), seen.content().len()), (200, 700 << 10));
+    }
+    world.end(6).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_answered_takes_no_room_from_the_next() {
+    let limits = "hookgate:\n  limits: {in_flight_bytes_max: 1048576, captured_bytes_max: 1024}\n";
+    let world = World::build(|upstream| {
+        let echo = deployment("echo", "openai/echo-1", &upstream.openai_url(), "");
+        models(&[echo]).replace("num_retries: 0", "num_retries: 2") + limits
+    })
+    .await;
+    for _ in 0..2 {
+        let failing = Answer::error(500, &"x".repeat(700 << 10));
+        world.upstream.push(failing.header("retry-after", "0"));
+    }
+    world.call_works().await;
+    assert_eq!(world.upstream.requests().len(), 3);
+    world.end(1).await;
 }
