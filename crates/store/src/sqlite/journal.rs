@@ -22,11 +22,8 @@ use crate::{
 pub(super) struct SqliteJournal(pub(super) Arc<Shared>);
 
 impl SqliteJournal {
-    /// Why a record is not even queued: outcomes always are, for their calls were admitted.
-    fn refusal(&self, record: &Record) -> Option<String> {
-        if matches!(record, Record::Sealed(_)) {
-            return None;
-        }
+    /// Why nothing but outcomes is queued, if so. Those always are, for their calls were admitted.
+    fn refusal(&self) -> Option<String> {
         self.0.refusal().or_else(|| {
             (self.0.appends.weight() > self.0.config.queue_bytes_max)
                 .then(|| "the disk does not keep up with the calls".to_owned())
@@ -39,7 +36,9 @@ impl SqliteJournal {
         push: impl FnOnce(&Queue<AppendJob>, AppendJob, usize) -> Result<(), AppendJob>,
     ) -> Commit {
         let (done, commit) = Commit::pair();
-        if let Some(reason) = self.refusal(&record) {
+        if !matches!(record, Record::Sealed(_))
+            && let Some(reason) = self.refusal()
+        {
             // Nobody may be waiting; then nobody misses the answer.
             let _ = done.send(Err(AppendError::Refusing { reason }));
             return commit;
@@ -97,6 +96,6 @@ impl Journal for SqliteJournal {
     }
 
     fn health(&self) -> Health {
-        self.0.refusal().map_or(Health::Ready, Health::Refusing)
+        self.refusal().map_or(Health::Ready, Health::Refusing)
     }
 }

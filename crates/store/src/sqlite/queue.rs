@@ -4,7 +4,10 @@
 //! next group, without a timer.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,12 +16,13 @@ use std::{
 pub(super) struct Queue<J> {
     state: Mutex<State<J>>,
     filled: Condvar,
+    /// Changed under the lock, and read without it: each call asks for it.
+    weight: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct State<J> {
     jobs: Vec<J>,
-    weight: usize,
     waiting: bool,
     urgent: bool,
     closed: bool,
@@ -26,9 +30,8 @@ struct State<J> {
 
 impl<J> Queue<J> {
     pub(super) const fn new() -> Self {
-        let state =
-            State { jobs: Vec::new(), weight: 0, waiting: false, urgent: false, closed: false };
-        Self { state: Mutex::new(state), filled: Condvar::new() }
+        let state = State { jobs: Vec::new(), waiting: false, urgent: false, closed: false };
+        Self { state: Mutex::new(state), filled: Condvar::new(), weight: AtomicUsize::new(0) }
     }
 
     /// Adds a job, or gives it back if the queue is closed.
@@ -38,7 +41,7 @@ impl<J> Queue<J> {
             return Err(job);
         }
         state.jobs.push(job);
-        state.weight += weight;
+        self.weight.fetch_add(weight, Ordering::Relaxed);
         self.wake(state);
         Ok(())
     }
@@ -50,7 +53,7 @@ impl<J> Queue<J> {
             return Err(job);
         }
         state.jobs.push(job);
-        state.weight += weight;
+        self.weight.fetch_add(weight, Ordering::Relaxed);
         Ok(())
     }
 
@@ -73,7 +76,7 @@ impl<J> Queue<J> {
 
     /// The weight of what waits.
     pub(super) fn weight(&self) -> usize {
-        self.lock().weight
+        self.weight.load(Ordering::Relaxed)
     }
 
     /// Moves all jobs into `jobs`, which must be empty. Waits for one that is in a hurry, but not
@@ -91,7 +94,7 @@ impl<J> Queue<J> {
         }
         state.urgent = false;
         std::mem::swap(&mut state.jobs, jobs);
-        state.weight = 0;
+        self.weight.store(0, Ordering::Relaxed);
         !(jobs.is_empty() && state.closed)
     }
 
@@ -99,7 +102,7 @@ impl<J> Queue<J> {
     pub(super) fn drain_into(&self, jobs: &mut Vec<J>) {
         let mut state = self.lock();
         jobs.append(&mut state.jobs);
-        state.weight = 0;
+        self.weight.store(0, Ordering::Relaxed);
     }
 
     /// Refuses what comes from now on, and wakes the taker.

@@ -106,15 +106,17 @@ impl Writer {
         let mut group = Vec::new();
         while self.shared.appends.take(&mut jobs, LOOK_AFTER) {
             let mut weight = 0;
-            for job in jobs.drain(..) {
+            let mut rest = jobs.drain(..);
+            while let Some(job) = rest.next() {
                 weight += tail::weight(&job.record);
                 group.push(job);
                 if weight >= GROUP_WEIGHT {
                     weight = 0;
-                    self.commit(&mut group);
+                    self.commit(&mut group, &mut rest);
                 }
             }
-            self.commit(&mut group);
+            self.commit(&mut group, &mut rest);
+            drop(rest);
             self.look_after();
         }
         let first = self.live.first;
@@ -122,12 +124,14 @@ impl Writer {
         drop(self.keeper.push(Task::End { first, db, data }, 0));
     }
 
-    /// Commits the group and empties it: every record is told what became of it.
-    fn commit(&mut self, group: &mut Vec<AppendJob>) {
+    /// Commits the group and empties it: every record is told what became of it. If that fails,
+    /// the `rest` of what was taken shares the group's fate, for it comes before what is queued.
+    fn commit(&mut self, group: &mut Vec<AppendJob>, rest: &mut impl Iterator<Item = AppendJob>) {
         if group.is_empty() {
             return;
         }
         if let Err(error) = self.try_commit(group) {
+            group.extend(rest);
             self.rescue(group, error);
         }
         debug_assert!(group.is_empty());

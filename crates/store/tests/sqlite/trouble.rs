@@ -68,6 +68,62 @@ async fn when_hope_is_gone_the_caller_is_told_and_the_call_stays_open() {
     append_all(&*journal, &[sealed(1, 100)]).await;
 }
 
+/// What was taken from the queue together is more than a group; what is queued while the first
+/// group fails must not be told of before the rest of it.
+#[tokio::test]
+async fn nothing_overtakes_what_was_queued_before_it_when_a_commit_fails() {
+    let mut engine = SqliteEngine::new();
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[admitted(1)]).await;
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    let mend = break_it(&db);
+    let first = journal.append_soon(sealed(1, 4 << 20));
+    let admission = journal.append_soon(admitted(2));
+    journal.hurry();
+    while journal.health() == Health::Ready {
+        tokio::task::yield_now().await;
+    }
+    let outcome = journal.append(sealed(2, 100));
+    let refused = admission.await;
+    assert!(matches!(refused, Err(AppendError::Refusing { .. })), "{refused:?}");
+    db.execute_batch(&mend).unwrap();
+    assert_eq!(first.await.unwrap(), Sequence(2));
+    // Its call was never admitted, so there is no call left open without it.
+    let refused = outcome.await;
+    assert!(matches!(refused, Err(AppendError::NotOpen { .. })), "{refused:?}");
+    engine.crash();
+    let journal = engine.open_now().journal;
+    expect_unsettled(&*journal, &[]).await;
+    expect_entries(&*journal, Sequence(0), &[admitted(1), sealed(1, 4 << 20)]).await;
+}
+
+#[tokio::test]
+async fn calls_are_refused_beforehand_while_the_queue_is_full() {
+    let mut engine = SqliteEngine::with(|config| config.queue_bytes_max = 5000);
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[admitted(1)]).await;
+    assert_eq!(journal.health(), Health::Ready);
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    // A commit waits for this lock, longer than the rest takes.
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // The writer takes some of them before it waits.
+    let mut outcomes = Vec::new();
+    while journal.health() == Health::Ready {
+        assert!(outcomes.len() < 1000, "a queue that no writer empties is full");
+        outcomes.push(journal.append(sealed(1, 5000)));
+    }
+    assert!(matches!(journal.health(), Health::Refusing(why) if why.contains("keep up")));
+    let refused = journal.append(admitted(2)).await;
+    assert!(matches!(refused, Err(AppendError::Refusing { .. })), "{refused:?}");
+    db.execute_batch("COMMIT").unwrap();
+    for outcome in outcomes {
+        // One of them is the outcome, and the others find none wanted.
+        drop(outcome.await);
+    }
+    assert_eq!(journal.health(), Health::Ready);
+    append_all(&*journal, &[admitted(2)]).await;
+}
+
 #[tokio::test]
 async fn a_settlement_that_fails_leaves_nothing_and_takes_no_other_with_it() {
     let mut engine = SqliteEngine::new();
