@@ -45,7 +45,9 @@ pub trait Journal: Send + Sync + 'static {
     fn oldest(&self) -> Sequence;
 
     /// Committed entries after `cursor`, in order, at least one if there is any, until `limit` is
-    /// reached. Entries that retention deleted are skipped. Recent ones come from memory.
+    /// reached. Entries that retention deleted are skipped. Recent ones come from memory. Those
+    /// before a corrupt record are returned first; once the cursor stands right before it, the
+    /// answer is `ReadError::Corrupt`; a read from its sequence on returns what is behind it.
     fn read_after(
         &self,
         cursor: Sequence,
@@ -133,9 +135,9 @@ pub enum ReadError {
     /// Stored bytes are not what was written there.
     #[error("journal record {sequence} is corrupt: {what}")]
     Corrupt {
-        /// Where it stands.
+        /// Where it stands. With this as its cursor, the next read goes on behind it.
         sequence: Sequence,
-        /// What does not fit.
+        /// What does not fit, and which records are lost with it.
         what: String,
     },
     /// The disk or the database refused.

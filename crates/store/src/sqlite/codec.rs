@@ -15,7 +15,7 @@ use bytes::Bytes;
 use domain::{
     exchange::{Exchange, Payload},
     id::CallId,
-    record::{Entry, Record, Sequence},
+    record::{Record, Sequence},
 };
 
 /// Bytes of a frame before its checksummed part.
@@ -92,22 +92,88 @@ fn encode_sized(block: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     block[start..start + 8].copy_from_slice(&length.to_le_bytes());
 }
 
-/// The frames of a block, each checked; the first flaw ends them.
-pub(super) fn frames(block: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, Flaw>> {
+/// What stands at a place of a block: a frame, or what is wrong there.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) first: Sequence,
+    /// `first` again, unless a flaw takes the records behind it along.
+    pub(super) last: Sequence,
+    pub(super) frame: Result<Frame<'a>, Flaw>,
+}
+
+/// The frames of a block, which holds the records `first..=last`, each checked. A flaw leaves the frames around it: lengths say where the next one begins, if they lead to the
+/// block's end with the right count. If not, what follows begins at the first whole frame from
+/// which they do lead there, and its distance from the end is its sequence.
+pub(super) fn places(
+    block: &[u8],
+    first: Sequence,
+    last: Sequence,
+) -> impl Iterator<Item = Place<'_>> {
     let mut rest = block;
+    let mut next = first;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
+        if next > last {
             return None;
         }
-        let frame = split_frame(&mut rest);
+        let at = next;
+        let mut behind = rest;
+        let frame = split_frame(&mut behind);
+        let mut more = 0;
         if frame.is_err() {
-            rest = &[];
+            (behind, more) = resume(rest, behind, last.0 - at.0);
         }
-        Some(frame)
+        rest = behind;
+        let end = Sequence(at.0 + more);
+        next = end.next();
+        Some(Place { first: at, last: end, frame })
     })
 }
 
+/// Where reading goes on after the flawed frame at the beginning of `rest`, and how many records
+/// after it are lost too. `behind` is what its length leads to; `wanted` records follow it.
+fn resume<'a>(rest: &'a [u8], behind: &'a [u8], wanted: u64) -> (&'a [u8], u64) {
+    if behind.len() < rest.len() && lengths_to_end(behind, wanted) == Some(wanted) {
+        return (behind, 0);
+    }
+    (1..rest.len())
+        .map(|at| &rest[at..])
+        .filter(|from| has_head(from))
+        .find_map(|mut from| {
+            let begin = from;
+            let count = lengths_to_end(from, wanted)?;
+            split_frame(&mut from).ok()?;
+            Some((begin, wanted - count))
+        })
+        .unwrap_or((&[], wanted))
+}
+
+/// Whether a kind and a version stand where those of a frame would.
+fn has_head(bytes: &[u8]) -> bool {
+    bytes.get(PREFIX..PREFIX + 2).is_some_and(|head| {
+        (Kind::Admitted as u8..=Kind::Sealed as u8).contains(&head[0]) && head[1] == VERSION
+    })
+}
+
+/// How many frames there are by their lengths, if those lead right to the end in `most` at most.
+fn lengths_to_end(bytes: &[u8], most: u64) -> Option<u64> {
+    let mut rest = Cursor(bytes);
+    let mut count = 0;
+    while !rest.0.is_empty() {
+        if count == most {
+            return None;
+        }
+        let length = rest.length().ok()?;
+        rest.take(PREFIX - 8).ok()?;
+        rest.take(length).ok()?;
+        count += 1;
+    }
+    Some(count)
+}
+
 fn split_frame<'a>(rest: &mut &'a [u8]) -> Result<Frame<'a>, Flaw> {
+    if rest.is_empty() {
+        return Err(Flaw("its bytes are missing".to_owned()));
+    }
     let mut prefix = Cursor(rest);
     let length = prefix.length()?;
     let crc = u32::from_le_bytes(prefix.array()?);
@@ -131,24 +197,8 @@ fn split_frame<'a>(rest: &mut &'a [u8]) -> Result<Frame<'a>, Flaw> {
     Ok(Frame { kind, call, payload: head.0 })
 }
 
-/// The entries of a block that begins at `first`. Large bodies share the block's memory, so a
-/// kept entry keeps at most `SHARE_OF_BLOCK` times its own size.
-pub(super) fn decode_block(
-    first: Sequence,
-    block: &Bytes,
-) -> Result<Vec<Arc<Entry>>, (Sequence, Flaw)> {
-    let mut sequence = first;
-    let mut entries = Vec::new();
-    for frame in frames(block) {
-        let record =
-            frame.and_then(|frame| decode(&frame, block)).map_err(|flaw| (sequence, flaw))?;
-        entries.push(Arc::new(Entry { sequence, record }));
-        sequence = sequence.next();
-    }
-    Ok(entries)
-}
-
-/// The record in a frame of `block`.
+/// The record in a frame of `block`. Large bodies share the block's memory, so a kept entry keeps at
+/// most `SHARE_OF_BLOCK` times its own size.
 pub(super) fn decode(frame: &Frame<'_>, block: &Bytes) -> Result<Record, Flaw> {
     Ok(match frame.kind {
         Kind::Admitted => Record::Admitted(Arc::new(decode_json(frame.payload)?)),

@@ -187,9 +187,11 @@ fn undelivered(period: &PeriodReader, cursor: Sequence) -> Result<u64, ReadError
         if block.first <= cursor
             && let Some(bytes) = block.bytes
         {
-            let skip = usize::try_from(cursor.0 - block.first.0 + 1).unwrap_or(usize::MAX);
-            let frames = codec::frames(&bytes).skip(skip).flatten();
-            count += frames.filter(|frame| frame.kind == Kind::Sealed).count() as u64;
+            count += codec::places(&bytes, block.first, block.last)
+                .filter(|place| place.first > cursor)
+                .filter_map(|place| place.frame.ok())
+                .filter(|frame| frame.kind == Kind::Sealed)
+                .count() as u64;
         }
         Ok(false)
     })?;

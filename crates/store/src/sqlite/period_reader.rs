@@ -1,14 +1,19 @@
 //! Reads the blocks of one period.
 
-use std::{fs::File, os::unix::fs::FileExt, time::Duration};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use domain::record::Sequence;
+use domain::record::{Entry, Sequence};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::{
     journal::ReadError,
-    sqlite::{catalog::Catalog, codec, files, tail::Taken},
+    sqlite::{
+        catalog::Catalog,
+        codec::{self, Flaw, Place},
+        files,
+        tail::Taken,
+    },
 };
 
 /// How long a read waits for another connection that opens or closes the database.
@@ -40,7 +45,8 @@ impl PeriodReader {
         Ok(Self { first, db, data: File::open(catalog.data(first))? })
     }
 
-    /// Gathers entries after `cursor`. Returns false if the limit ended it.
+    /// Gathers entries after `cursor`. Returns false if the limit ended it. A flaw ends it with an
+    /// error, and what was gathered before it stays; from the flawed sequence on, it is passed.
     pub(super) fn read_after(
         &self,
         cursor: Sequence,
@@ -52,17 +58,24 @@ impl PeriodReader {
                 return Err(corrupt(expected, format!("the next one is {}", block.first)));
             }
             expected = block.last.next();
-            let Some(bytes) = block.bytes else {
-                return Err(corrupt(block.first, "its bytes are missing"));
-            };
-            let entries = codec::decode_block(block.first, &bytes)
-                .map_err(|(sequence, flaw)| corrupt(sequence, flaw.0))?;
-            if entries.last().map(|entry| entry.sequence) != Some(block.last) {
-                return Err(corrupt(block.last, "its block has another number of records"));
-            }
-            for entry in entries.iter().filter(|entry| entry.sequence > cursor) {
-                if !taken.push(entry) {
-                    return Ok(false);
+            let bytes = block.bytes.unwrap_or_default();
+            for place in codec::places(&bytes, block.first, block.last) {
+                if place.last <= cursor {
+                    continue;
+                }
+                let Place { first, last, frame } = place;
+                match frame.and_then(|frame| codec::decode(&frame, &bytes)) {
+                    Ok(record) => {
+                        if !taken.push(&Arc::new(Entry { sequence: first, record })) {
+                            return Ok(false);
+                        }
+                    }
+                    Err(flaw) if first > cursor => return Err(lost(first, last, flaw)),
+                    // The read before was told of these.
+                    Err(_) => {
+                        let (from, to) = (cursor.next().0, last.0);
+                        tracing::warn!(from, to, "Records that cannot be read are passed.");
+                    }
                 }
             }
             Ok(true)
@@ -125,6 +138,14 @@ impl PeriodReader {
         self.data.read_exact_at(&mut bytes, position)?;
         Ok(Some(bytes.into()))
     }
+}
+
+/// The flaw at `first`, which takes along what is behind it up to `last`.
+fn lost(first: Sequence, last: Sequence, Flaw(what): Flaw) -> ReadError {
+    if first == last {
+        return corrupt(first, what);
+    }
+    corrupt(first, format!("{what}, and the records up to {last} are lost with it"))
 }
 
 pub(super) fn corrupt(sequence: Sequence, what: impl Into<String>) -> ReadError {

@@ -141,8 +141,9 @@ impl Scan {
         while let Some(row) = rows.next()? {
             let sequence = Sequence(row.get::<_, i64>(0)?.cast_unsigned());
             let frame: Vec<u8> = row.get(1)?;
-            for frame in codec::frames(&frame) {
-                let frame = frame.map_err(|flaw| ReadError::Corrupt { sequence, what: flaw.0 })?;
+            for place in codec::places(&frame, sequence, sequence) {
+                let frame =
+                    place.frame.map_err(|flaw| ReadError::Corrupt { sequence, what: flaw.0 })?;
                 self.open.insert(frame.call, (sequence, frame.payload.to_vec()));
             }
         }
@@ -165,11 +166,10 @@ impl Scan {
             );
         }
         let bytes = block.bytes.unwrap_or_default();
-        let mut sequence = block.first;
-        for frame in codec::frames(&bytes) {
-            match frame {
+        for place in codec::places(&bytes, block.first, block.last) {
+            match place.frame {
                 Ok(frame) if frame.kind == Kind::Admitted => {
-                    self.open.insert(frame.call, (sequence, frame.payload.to_vec()));
+                    self.open.insert(frame.call, (place.first, frame.payload.to_vec()));
                 }
                 Ok(frame) if frame.kind == Kind::Sealed => {
                     self.open.remove(&frame.call);
@@ -177,13 +177,13 @@ impl Scan {
                 Ok(_) => {}
                 Err(flaw) => {
                     tracing::error!(
-                        sequence = sequence.0,
+                        sequence = place.first.0,
+                        last = place.last.0,
                         what = flaw.0,
                         "A record is corrupt; reading it will fail.",
                     );
                 }
             }
-            sequence = sequence.next();
         }
     }
 

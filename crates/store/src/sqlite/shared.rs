@@ -104,6 +104,9 @@ impl Shared {
     /// Another user of the disk found it full: its room is needed, and calls are refused.
     pub(super) fn meet_full_disk(&self, ballast: &Ballast) {
         let reason = format!("the disk that holds `{}` is full", self.catalog.dir().display());
+        if self.refusal().is_none() {
+            tracing::error!(reason, "The journal takes no new calls; it tries again every second.");
+        }
         self.set_health(Health::Refusing(reason));
         if let Err(error) = ballast.release() {
             tracing::error!(%error, "The ballast could not be removed.");

@@ -74,6 +74,156 @@ async fn what_comes_before_the_damage_is_read_first() {
     expect_corrupt(&*journal, 3, 4).await;
 }
 
+/// Bytes of a frame before its checksummed part.
+const PREFIX: usize = 12;
+
+/// Stores all records in one block.
+async fn stored_together(engine: &mut SqliteEngine) {
+    let journal = engine.open_now().journal;
+    let mut commits = Vec::new();
+    for record in records() {
+        commits.push(journal.append_soon(record));
+    }
+    journal.hurry();
+    for commit in commits {
+        commit.await.unwrap();
+    }
+    engine.close();
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    let blocks: i64 = db.query_row("SELECT count(*) FROM blocks", [], |row| row.get(0)).unwrap();
+    assert_eq!(blocks, 1);
+}
+
+/// Where frames begin that follow one another, by their lengths.
+fn starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = vec![0];
+    loop {
+        let at = starts[starts.len() - 1];
+        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let next = at + PREFIX + length as usize;
+        if next == bytes.len() {
+            return starts;
+        }
+        starts.push(next);
+    }
+}
+
+/// Reads all there is as a lane does: it notes what is corrupt, and goes on from there.
+async fn read_through(journal: &dyn Journal) -> (Vec<u64>, Vec<u64>) {
+    let (mut read, mut corrupt) = (Vec::new(), Vec::new());
+    let mut cursor = Sequence(0);
+    loop {
+        match journal.read_after(cursor, ALL).await {
+            Ok(entries) if entries.is_empty() => return (read, corrupt),
+            Ok(entries) => {
+                for entry in entries {
+                    assert_eq!(entry.record, records()[entry.sequence.0 as usize - 1]);
+                    cursor = entry.sequence;
+                    read.push(cursor.0);
+                }
+            }
+            Err(ReadError::Corrupt { sequence, .. }) => {
+                assert_eq!(sequence, cursor.next(), "all before it was read");
+                cursor = sequence;
+                corrupt.push(sequence.0);
+            }
+            refused => drop(refused.unwrap()),
+        }
+    }
+}
+
+async fn sequences_after(journal: &dyn Journal, cursor: u64) -> Vec<u64> {
+    let entries = journal.read_after(Sequence(cursor), ALL).await.unwrap();
+    entries.iter().map(|entry| entry.sequence.0).collect()
+}
+
+/// The calls that stay open when a record cannot be read: 3 has no outcome in any case.
+fn open_without(sequence: u64) -> &'static [u16] {
+    match sequence {
+        3 => &[1, 3],
+        5 => &[2, 3],
+        6 => &[],
+        _ => &[3],
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_record_takes_no_neighbour_along_whichever_of_its_bytes_changed() {
+    let mut whole = SqliteEngine::new();
+    stored_together(&mut whole).await;
+    let bytes = fs::read(whole.file(".data")).unwrap();
+    let starts = starts(&bytes);
+    assert_eq!(starts.len(), 6);
+    for sequence in 1..=6_u64 {
+        let start = starts[sequence as usize - 1];
+        // The length's lowest and highest byte, the checksum, the kind, the version, the payload.
+        for offset in [0, 7, 8, PREFIX, PREFIX + 1, PREFIX + 40] {
+            let mut engine = whole.copy();
+            let mut bytes = bytes.clone();
+            bytes[start + offset] ^= 0x44;
+            fs::write(engine.file(".data"), bytes).unwrap();
+            let journal = engine.open_now().journal;
+            let others: Vec<_> = (1..=6).filter(|other| *other != sequence).collect();
+            let through = read_through(&*journal).await;
+            assert_eq!(through, (others, vec![sequence]), "byte {offset} of {sequence}");
+            expect_unsettled(&*journal, open_without(sequence)).await;
+            assert_eq!(journal.append(admitted(9)).await.unwrap(), Sequence(7));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_leads_to_a_later_frame_shifts_no_sequence() {
+    let mut engine = SqliteEngine::new();
+    stored_together(&mut engine).await;
+    let mut bytes = fs::read(engine.file(".data")).unwrap();
+    let starts = starts(&bytes);
+    let length = (starts[3] - starts[1] - PREFIX) as u64;
+    bytes[starts[1]..starts[1] + 8].copy_from_slice(&length.to_le_bytes());
+    fs::write(engine.file(".data"), bytes).unwrap();
+    let journal = engine.open_now().journal;
+    assert_eq!(read_through(&*journal).await, (vec![1, 3, 4, 5, 6], vec![2]));
+    expect_unsettled(&*journal, &[3]).await;
+}
+
+#[tokio::test]
+async fn records_between_two_broken_lengths_are_lost_and_those_around_them_are_not() {
+    let mut engine = SqliteEngine::new();
+    stored_together(&mut engine).await;
+    let mut bytes = fs::read(engine.file(".data")).unwrap();
+    let starts = starts(&bytes);
+    for sequence in [2, 4] {
+        bytes[starts[sequence - 1] + 7] = 0x44;
+    }
+    fs::write(engine.file(".data"), bytes).unwrap();
+    let journal = engine.open_now().journal;
+    assert_eq!(read_through(&*journal).await, (vec![1, 5, 6], vec![2]));
+    let Err(ReadError::Corrupt { what, .. }) = journal.read_after(Sequence(1), ALL).await else {
+        panic!("2 is corrupt")
+    };
+    assert!(what.ends_with("the records up to 4 are lost with it"), "{what}");
+    // Wherever a cursor stands among them, reading goes on.
+    for cursor in 2..=4 {
+        assert_eq!(sequences_after(&*journal, cursor).await, [5, 6]);
+    }
+}
+
+#[tokio::test]
+async fn a_block_whose_bytes_are_gone_is_passed_whole() {
+    let mut engine = SqliteEngine::new();
+    stored_together(&mut engine).await;
+    engine.config.period_bytes_max = 1;
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[admitted(9)]).await;
+    engine.close();
+    fs::File::options().write(true).open(engine.file(".data")).unwrap().set_len(0).unwrap();
+    let journal = engine.open_now().journal;
+    expect_corrupt(&*journal, 0, 1).await;
+    for cursor in 1..=6 {
+        assert_eq!(sequences_after(&*journal, cursor).await, [7]);
+    }
+}
+
 #[tokio::test]
 async fn a_missing_row_is_reported_and_not_skipped() {
     let mut engine = SqliteEngine::new();
