@@ -99,7 +99,7 @@ impl Future for Commit {
     }
 }
 
-/// Why a record could not be appended. In every case it was not stored.
+/// Why a record could not be appended. It was not stored; see `Commit` for what may come of it.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// The journal is shutting down. Answer 503: another process may take the call.
@@ -117,7 +117,8 @@ pub enum AppendError {
         /// The call.
         call: CallId,
     },
-    /// The disk or the database refused; the cause says why.
+    /// The disk or the database refused; the cause says why. An outcome is kept in memory and stored
+    /// once that works, if the process still runs and the call has no other by then.
     #[error("could not commit to the journal")]
     Commit {
         /// Shared by all records of the group that failed together.

@@ -49,7 +49,7 @@ use crate::{
         reader::Reader,
         recover::Recovered,
         shared::Shared,
-        writer::{Scratch, Writer},
+        writer::{GivenUp, Scratch, Writer},
     },
 };
 
@@ -171,6 +171,7 @@ impl Store {
             open,
             ballast,
             trouble: None,
+            given_up: GivenUp::default(),
             scratch: Scratch::default(),
         };
         store.start(writer, clock).map_err(engine(&state_path))?;

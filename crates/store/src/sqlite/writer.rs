@@ -20,8 +20,9 @@ use domain::{
 };
 use tokio::sync::oneshot;
 
+pub(super) use self::rescue::GivenUp;
 use crate::{
-    journal::{AppendError, BoxError, Health},
+    journal::{AppendError, BoxError},
     sqlite::{
         Durability,
         ballast::Ballast,
@@ -64,6 +65,8 @@ pub(super) struct Writer {
     pub(super) open: OpenCalls,
     pub(super) ballast: Ballast,
     pub(super) trouble: Option<Trouble>,
+    /// Empty unless there is trouble.
+    pub(super) given_up: GivenUp,
     pub(super) scratch: Scratch,
 }
 
@@ -118,6 +121,9 @@ impl Writer {
             self.commit(&mut group, &mut rest);
             drop(rest);
             self.look_after();
+        }
+        if !self.given_up.is_empty() {
+            self.try_to_recover();
         }
         let first = self.live.first;
         let (db, data) = self.live.into_parts();
@@ -284,11 +290,7 @@ impl Writer {
             // The lanes' state met the full disk first, and took the ballast.
             self.trouble = Some(Trouble::Full);
         }
-        if self.trouble.is_some() && self.has_recovered() {
-            self.trouble = None;
-            self.shared.set_health(Health::Ready);
-            tracing::info!("The journal takes calls again.");
-        }
+        self.try_to_recover();
     }
 }
 

@@ -53,19 +53,53 @@ async fn outcomes_wait_for_a_broken_database_and_calls_are_refused() {
 }
 
 #[tokio::test]
-async fn when_hope_is_gone_the_caller_is_told_and_the_call_stays_open() {
+async fn when_hope_is_gone_the_caller_is_told_and_the_outcome_comes_once_it_can() {
+    let mut engine = SqliteEngine::new();
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[admitted(1), admitted(2)]).await;
+    let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
+    let mend = break_it(&db);
+    let told = [journal.append(sealed(1, 100)), journal.append(sealed(2, 100))];
+    for told in told {
+        let told = told.await;
+        assert!(matches!(told, Err(AppendError::Commit { .. })), "{told:?}");
+    }
+    // A process that ends now leaves the calls open.
+    let mut copy = engine.copy();
+    let copied = rusqlite::Connection::open(copy.file(".db")).unwrap();
+    copied.execute_batch(&mend).unwrap();
+    drop(copied);
+    let after_crash = copy.open_now().journal;
+    expect_unsettled(&*after_crash, &[1, 2]).await;
+    append_all(&*after_crash, &[sealed(1, 100)]).await;
+
+    db.execute_batch(&mend).unwrap();
+    while journal.health() != Health::Ready {
+        tokio::task::yield_now().await;
+    }
+    let kept = [admitted(1), admitted(2), sealed(1, 100), sealed(2, 100)];
+    expect_entries(&*journal, Sequence(0), &kept).await;
+    let second = journal.append(sealed(1, 100)).await;
+    assert!(matches!(second, Err(AppendError::NotOpen { .. })), "{second:?}");
+    engine.crash();
+    let journal = engine.open_now().journal;
+    expect_unsettled(&*journal, &[]).await;
+    expect_entries(&*journal, Sequence(0), &kept).await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_was_given_up_is_written_when_the_store_closes() {
     let mut engine = SqliteEngine::new();
     let journal = engine.open_now().journal;
     append_all(&*journal, &[admitted(1)]).await;
     let db = rusqlite::Connection::open(engine.file(".db")).unwrap();
     let mend = break_it(&db);
-    let refused = journal.append(sealed(1, 100)).await;
-    assert!(matches!(refused, Err(AppendError::Commit { .. })), "{refused:?}");
+    let told = journal.append(sealed(1, 100)).await;
+    assert!(matches!(told, Err(AppendError::Commit { .. })), "{told:?}");
     db.execute_batch(&mend).unwrap();
-    engine.crash();
     let journal = engine.open_now().journal;
-    expect_unsettled(&*journal, &[1]).await;
-    append_all(&*journal, &[sealed(1, 100)]).await;
+    expect_unsettled(&*journal, &[]).await;
+    expect_entries(&*journal, Sequence(0), &[admitted(1), sealed(1, 100)]).await;
 }
 
 /// What was taken from the queue together is more than a group; what is queued while the first

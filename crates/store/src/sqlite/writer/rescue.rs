@@ -1,7 +1,8 @@
 //! What the writer does when a commit fails: refuse new calls, and keep faith with admitted ones.
 //!
 //! On a full disk the ballast makes room and bodies are cut to what fits. On a broken one the
-//! database is opened again. Outcomes wait meanwhile, but not for ever.
+//! database is opened again. Outcomes wait meanwhile, but their callers not for ever: those are told
+//! that it failed, and the outcomes are written once that works, so that no call stays open.
 
 use std::{
     sync::Arc,
@@ -13,6 +14,7 @@ use domain::{
     exchange::{Exchange, Payload},
     record::Record,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     journal::{AppendError, BoxError, Health},
@@ -20,12 +22,15 @@ use crate::{
         files,
         live::{Live, WriteError},
         shared::AppendJob,
+        tail,
         writer::{Trouble, Writer},
     },
 };
 
 /// How long outcomes wait for a disk that does not take them, before their callers are told.
 const HOPE: Duration = Duration::from_secs(5);
+/// Weight of the outcomes kept after that, beyond which their bodies go.
+const GIVEN_UP_WEIGHT_MAX: usize = 64 << 20;
 /// The first pause between tries, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Less free space than this is a full disk, whatever the error says.
@@ -51,8 +56,9 @@ impl Writer {
             }
             if began.elapsed() >= HOPE {
                 let cause: Arc<dyn std::error::Error + Send + Sync> = Arc::from(cause);
-                for AppendJob { done, .. } in group.drain(..) {
-                    // Nobody left to tell: the call gets its outcome at the next start.
+                for AppendJob { record, done } in group.drain(..) {
+                    self.given_up.keep(record);
+                    // The caller may have left; the record stays to be written all the same.
                     let _ = done.send(Err(AppendError::Commit { cause: Arc::clone(&cause) }));
                 }
                 return;
@@ -116,8 +122,35 @@ impl Writer {
         }
     }
 
+    /// Ends a trouble if writing works again and the outcomes that nobody waits for are written.
+    pub(super) fn try_to_recover(&mut self) {
+        if self.trouble.is_none() || !self.has_recovered() {
+            return;
+        }
+        // While the trouble lasts, so that bodies are still cut to what fits.
+        if let Err(error) = self.append_given_up() {
+            let (trouble, cause) = self.judge(error);
+            return self.refuse_calls(trouble, &cause);
+        }
+        self.trouble = None;
+        self.shared.set_health(Health::Ready);
+        tracing::info!("The journal takes calls again.");
+    }
+
+    fn append_given_up(&mut self) -> Result<(), WriteError> {
+        let given_up = std::mem::take(&mut self.given_up);
+        // Nobody waits for the answer.
+        let job = |record| AppendJob { record, done: oneshot::channel().0 };
+        let mut group = given_up.records.into_iter().map(job).collect();
+        let appended = self.try_commit(&mut group);
+        for AppendJob { record, .. } in group {
+            self.given_up.keep(record);
+        }
+        appended
+    }
+
     /// Whether calls may be admitted again: there is room for their outcomes, and writing works.
-    pub(super) fn has_recovered(&mut self) -> bool {
+    fn has_recovered(&mut self) -> bool {
         if self.trouble == Some(Trouble::Broken) {
             self.reopen();
         }
@@ -134,6 +167,30 @@ impl Writer {
                 cut(exchange, usize::try_from(share).unwrap_or(usize::MAX));
             }
         }
+    }
+}
+
+/// Outcomes that could not be written while their callers waited. There are at most as many as calls
+/// were open when the trouble began, for it lets none in.
+#[derive(Debug, Default)]
+pub(in crate::sqlite) struct GivenUp {
+    records: Vec<Record>,
+    weight: usize,
+}
+
+impl GivenUp {
+    fn keep(&mut self, mut record: Record) {
+        if self.weight + tail::weight(&record) > GIVEN_UP_WEIGHT_MAX
+            && let Record::Sealed(exchange) = &mut record
+        {
+            cut(exchange, 0);
+        }
+        self.weight += tail::weight(&record);
+        self.records.push(record);
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 }
 
@@ -161,4 +218,30 @@ fn shortened(body: &Payload, bytes_max: usize) -> Payload {
         return body.clone();
     }
     Payload { bytes: body.bytes.slice(..bytes_max), truncated: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::sample::sealed;
+
+    #[test]
+    fn outcomes_that_are_given_up_keep_their_bodies_while_there_is_room_for_them() {
+        let mut given_up = GivenUp::default();
+        let large = GIVEN_UP_WEIGHT_MAX / 5;
+        for number in 1..=4 {
+            given_up.keep(sealed(number, large));
+        }
+        given_up.keep(sealed(5, 9));
+        let kept: Vec<_> = given_up.records.iter().map(body_lengths).collect();
+        assert_eq!(kept, [(large, large), (large, large), (0, 0), (0, 0), (9, 9)]);
+        let Record::Sealed(cut) = &given_up.records[3] else { unreachable!("an outcome") };
+        assert!(cut.request.truncated && cut.response.truncated);
+        assert_eq!(cut.facts.call.id, sealed(4, 0).call_id());
+    }
+
+    fn body_lengths(record: &Record) -> (usize, usize) {
+        let Record::Sealed(exchange) = record else { return (0, 0) };
+        (exchange.request.bytes.len(), exchange.response.bytes.len())
+    }
 }
