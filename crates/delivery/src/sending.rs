@@ -137,7 +137,7 @@ impl Lane {
             if let Some(per_second) = self.destination.rate_limit {
                 let gap = Duration::from_secs(1) / per_second.max(1);
                 // A pause is not saved up for a burst.
-                self.next_send_at = self.next_send_at.plus(gap).max(now);
+                self.next_send_at = self.next_send_at.max(now).plus(gap);
             }
             self.start(work, target, now);
         }
