@@ -23,6 +23,8 @@ use crate::{
 /// A POST as the receiver read it.
 #[derive(Debug, Clone)]
 pub struct Arrival {
+    /// `POST`, mostly.
+    pub method: String,
     /// With the query, if there was one.
     pub path: String,
     /// In order of arrival, names in lower case.
@@ -247,9 +249,11 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     while let Ok(Some(head)) = connection.read_head().await {
         let rest = Rest::of(&head.headers, Rest::Bytes(0));
         let Ok(body) = connection.read_body(rest).await else { return };
-        let path = head.first_line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut words = head.first_line.split(' ').map(str::to_owned);
+        let (method, path) = (words.next(), words.next().unwrap_or_default());
         let reply = shared.next_reply(&path, &body);
         let index = shared.arrivals.push(Arrival {
+            method: method.unwrap_or_default(),
             path,
             headers: head.headers,
             body,

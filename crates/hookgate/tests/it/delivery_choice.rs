@@ -9,7 +9,7 @@ use testkit::{
 };
 
 use crate::{
-    delivery_world::{OUTCOMES, calls, of, request_id, start, told, webhook, webhooks},
+    delivery_world::{OUTCOMES, callbacks, calls, of, request_id, start, told, webhook, webhooks},
     support::BINARY,
     world::{deployment, models},
 };
@@ -123,6 +123,29 @@ callback_settings:
         let kinds: Vec<_> = items.iter().map(kind).collect();
         assert_eq!(kinds.join(" "), expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn callbacks_take_filters_samples_and_secrets_beside_litellm_s_keys() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let settings = [
+        ("all", ", secret: a plain secret"),
+        ("sampled", ", sample_rate: 0"),
+        ("filtered", ", filters: {completion: {models: [other]}}"),
+        ("private", ", privacy: true"),
+    ];
+    let gateway = start(&upstream, &callbacks(&receiver, &settings)).await;
+    let ids = calls(&gateway, 1).await;
+    gateway.terminate().await;
+    let arrivals = receiver.arrivals();
+    for (name, count) in [("all", 1), ("sampled", 0), ("filtered", 0), ("private", 1)] {
+        assert_eq!(told(&arrivals, name).len(), count, "{name}");
+    }
+    let all = of(&arrivals, "all").remove(0);
+    assert!(all.header("x-webhook-signature").is_some_and(|value| value.starts_with("sha256=")));
+    assert!(ids.contains(&request_id(&all.items()[0])));
+    assert!(all.items()[0].to_string().contains("call 0"));
+    assert!(!of(&arrivals, "private")[0].items()[0].to_string().contains("call 0"));
 }
 
 #[tokio::test]

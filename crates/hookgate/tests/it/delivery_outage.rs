@@ -1,12 +1,18 @@
 //! Receivers that are down, for a while and across restarts; destinations that come and go.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use testkit::{Gate, Receiver, Reply, Upstream};
+use testkit::{Gate, Receiver, Reply, Upstream, gateway::Setup, receiver::Arrival};
 
-use crate::delivery_world::{
-    NO_LETTERS, OUTCOMES, QUICK, call, callbacks, calls, config, dead_letters, expect_told_once,
-    of, start, told, wait_told, webhook, webhooks,
+use crate::{
+    delivery_world::{
+        NO_LETTERS, OUTCOMES, QUICK, call, callbacks, calls, config, dead_letters,
+        expect_told_once, of, start, told, wait_told, webhook, webhooks,
+    },
+    support::BINARY,
 };
 
 const ONE_AT_A_TIME: &str = "delivery: {concurrent_deliveries: 1}\n";
@@ -186,4 +192,73 @@ async fn a_destination_that_hangs_or_is_down_holds_up_no_other() {
         expect_told_once(at, name, &ids);
     }
     expect_told_once(&receiver, "fine", &ids);
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_holds_up_the_end_no_longer_than_it_may() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let settle = "delivery: {settle_ms: 400}\n";
+    let sections = format!("{}{OUTCOMES}{settle}", webhooks(&[webhook("primary", &receiver, "")]));
+    let gateway = start(&upstream, &sections).await;
+    let gate = Gate::new();
+    receiver.set_default(Reply::status(200).held_at(&gate));
+    let ids = calls(&gateway, 3).await;
+    gate.reached_by(3).await;
+    let signalled = Instant::now();
+    let stopped = gateway.terminate().await;
+    assert_eq!(stopped.status.code(), Some(0), "{:#?}", stopped.log());
+    let took = signalled.elapsed();
+    assert!((Duration::from_millis(400)..Duration::from_secs(9)).contains(&took), "{took:?}");
+    let log = stopped.log();
+    let late = log.iter().find(|line| line.contains("not settled in time"));
+    let late = late.unwrap_or_else(|| unreachable!("what is late is named: {log:#?}"));
+    for part in ["destination=primary", "deliveries=3"] {
+        assert!(late.contains(part), "{part:?} is not in {late:?}");
+    }
+    let first = receiver.arrivals();
+    receiver.set_default(Reply::status(200));
+    let _gateway = stopped.start().await;
+    wait_told(&receiver, "primary", &ids).await;
+    let again = receiver.arrivals();
+    let id = |arrival: &Arrival| arrival.header("webhook-id").map(str::to_owned);
+    let (before, after) = again.split_at(first.len());
+    let (mut before, mut after): (Vec<_>, Vec<_>) =
+        (before.iter().map(id).collect(), after.iter().map(id).collect());
+    before.sort();
+    after.sort();
+    assert_eq!(before, after, "the same ids");
+}
+
+#[tokio::test]
+async fn no_failure_tells_the_log_a_secret() {
+    let (upstream, mut receiver) = (Upstream::start().await, Receiver::start().await);
+    let host = receiver.url().replace("http://", "").replace("/hook", "");
+    let entry = |name: &str, host: &str| {
+        format!(
+            "  {name}: {{url: 'http://user:canary-password@{host}/canary-path?{name}-canary-query',\
+             secret: whsec_Y2FuYXJ5LXNlY3JldA==, headers: {{X-Key: canary-header}}}}\n"
+        )
+    };
+    let unknown = entry("unknown", "canary.invalid");
+    let sections = format!("{}{OUTCOMES}{QUICK}", webhooks(&[entry("known", &host), unknown]));
+    let setup = Setup::new(BINARY, &config(&upstream, &sections)).env("RUST_LOG", "trace");
+    let gateway = setup.start().await;
+    receiver.push(Reply::reset());
+    receiver.push(Reply::status(302).header("location", "http://elsewhere/"));
+    receiver.push(Reply::status(503));
+    calls(&gateway, 3).await;
+    receiver.wait_for(3).await;
+    let first = receiver.arrivals().remove(0);
+    assert!(first.path.contains("canary-path") && first.header("authorization").is_some());
+    receiver.go_down().await;
+    calls(&gateway, 3).await;
+    gateway.wait_for_log("The receiver is down. destination=known").await;
+    gateway.wait_for_log("The receiver is down. destination=unknown").await;
+    let stopped = gateway.terminate().await;
+    for line in stopped.log() {
+        let line = line.replace("canary.invalid", "");
+        for secret in ["canary", "Y2FuYXJ5", "dXNlcjpjYW5hcnk"] {
+            assert!(!line.contains(secret), "{line}");
+        }
+    }
 }

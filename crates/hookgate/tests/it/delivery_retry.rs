@@ -230,3 +230,17 @@ async fn retry_after_holds_for_everything_that_goes_to_the_receiver() {
     assert!(soonest >= Some(Duration::from_secs(2)), "{soonest:?}");
     expect_told_once(&receiver, "primary", &ids);
 }
+
+#[tokio::test]
+async fn a_rate_limit_spaces_deliveries_out_and_loses_none() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let entry = webhook("primary", &receiver, ", rate_limit: 10");
+    let gateway = start(&upstream, &format!("{}{OUTCOMES}", webhooks(&[entry]))).await;
+    let ids = calls(&gateway, 12).await;
+    wait_told(&receiver, "primary", &ids).await;
+    let arrivals = receiver.arrivals();
+    let whole = arrivals[11].at - arrivals[0].at;
+    // Eleven gaps of 100 ms; how long the first and the last were under way is not known.
+    assert!(whole > Duration::from_millis(1_050), "twelve in {whole:?}");
+    expect_told_once(&receiver, "primary", &ids);
+}

@@ -174,6 +174,8 @@ async fn users_headers_go_along_and_win_where_they_may() {
             assert_eq!(values[0].1, value);
         }
     }
+    let methods: Vec<_> = arrived.iter().map(|arrival| arrival.method.as_str()).collect();
+    assert_eq!(methods, ["PUT", "POST", "POST"]);
     let none = &arrived[2];
     assert_eq!(none.header("content-type"), Some("application/json"));
     assert!(none.header("user-agent").is_some_and(|agent| agent.starts_with("hookgate/")));
