@@ -124,7 +124,8 @@ impl Lane {
     /// Whether another entry may be read. While the receiver is down one delivery to probe with is
     /// enough; the rest stays in the journal.
     fn has_room(&self) -> bool {
-        let has_probe = self.queue.len() > 0 || self.shelf.len() > 0 || !self.gathering.is_empty();
+        // A parked one is not enough: it may be what this receiver never takes.
+        let has_probe = self.queue.len() > 0 || !self.gathering.is_empty();
         !(self.is_down() && has_probe)
             && self.window.len() < self.destination.queue_size
             && self.shelf.len() < self.destination.queue_size

@@ -10,7 +10,7 @@ use testkit::{Gate, Receiver, Reply, Upstream, gateway::Setup, receiver::Arrival
 use crate::{
     delivery_world::{
         NO_LETTERS, OUTCOMES, QUICK, call, callbacks, calls, config, dead_letters,
-        expect_told_once, of, start, told, wait_told, webhook, webhooks,
+        expect_told_once, of, start, told, wait_letters, wait_told, webhook, webhooks,
     },
     support::BINARY,
 };
@@ -72,17 +72,28 @@ async fn a_receiver_that_comes_back_is_found_by_a_probe_and_gets_everything_once
 
 #[tokio::test]
 async fn a_lone_event_outlives_any_number_of_failures_and_keeps_its_attempts() {
+    a_lone_event_fails_while_nothing_passes(0).await;
+}
+
+#[tokio::test]
+async fn a_lone_event_keeps_its_attempts_over_crashes_in_an_outage() {
+    a_lone_event_fails_while_nothing_passes(3).await;
+}
+
+/// Fails far more often than it has attempts, with crashes on the way; then others pass, and one
+/// more failure of its own is not one too many.
+async fn a_lone_event_fails_while_nothing_passes(crashes: usize) {
     let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
     let retry = "retry: {max_attempts: 3, initial_delay_ms: 10, max_delay_ms: 20}\n";
     let sections = format!("{}{OUTCOMES}{retry}", webhooks(&[webhook("primary", &receiver, "")]));
     let mut gateway = start(&upstream, &sections).await;
     receiver.set_default(Reply::status(503));
     let lone = calls(&gateway, 1).await;
-    for life in 1..=3 {
-        receiver.wait_for(life * 12).await;
+    receiver.wait_for(12).await;
+    for life in 2..crashes + 2 {
         gateway = gateway.kill_and_restart().await;
+        receiver.wait_for(life * 12).await;
     }
-    // Others pass now. One more failure of its own is not one too many.
     receiver.answer_to("call 0", Reply::status(503));
     receiver.set_default(Reply::status(200));
     let client = gateway.client();
@@ -99,6 +110,29 @@ async fn a_lone_event_outlives_any_number_of_failures_and_keeps_its_attempts() {
     let all = &lone | &others;
     wait_told(&receiver, "primary", &all).await;
     assert_eq!(dead_letters(&gateway.setup, &[]).await, NO_LETTERS);
+}
+
+#[tokio::test]
+async fn what_a_receiver_never_takes_keeps_nothing_else_back() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let retry = "retry: {initial_delay_ms: 10, max_delay_ms: 20}\n";
+    let sections = format!("{}{OUTCOMES}{retry}", webhooks(&[webhook("primary", &receiver, "")]));
+    let gateway = start(&upstream, &sections).await;
+    receiver.answer_to("poison", Reply::status(400));
+    let client = gateway.client();
+    call(&client, "poison").await;
+    // With nothing else to tell by, the receiver is taken for down, and only probes go out.
+    gateway.wait_for_log("The receiver is down.").await;
+    receiver.wait_for(8).await;
+    let mut ids = calls(&gateway, 20).await;
+    wait_told(&receiver, "primary", &ids).await;
+    // From now on others pass, so it is given up.
+    while !gateway.log().iter().any(|line| line.contains("given up")) {
+        ids.extend(calls(&gateway, 1).await);
+    }
+    wait_letters(&gateway.setup, 1).await;
+    wait_told(&receiver, "primary", &ids).await;
+    expect_told_once(&receiver, "primary", &ids);
 }
 
 #[tokio::test]
