@@ -1,6 +1,6 @@
 //! What a crash leaves open is told once; and one process at a time has the data.
 
-use testkit::{Answer, Gate, Receiver, Upstream, receiver::accepted_items};
+use testkit::{Answer, DEADLINE, Gate, Receiver, Upstream, receiver::accepted_items};
 use tokio::task::JoinSet;
 
 use crate::delivery_world::{
@@ -83,7 +83,8 @@ async fn a_second_process_on_the_same_data_is_refused_and_the_first_goes_on() {
     let data = gateway.setup.data_dir();
     let data = data.to_str().expect("its name is text");
     let args = ["serve", "--config", "config.yaml", "--port", "0", "--data-dir", data];
-    let output = gateway.setup.command(&args).output().await.expect("the binary is there");
+    let second = tokio::time::timeout(DEADLINE, gateway.setup.command(&args).output()).await;
+    let output = second.expect("it ends by itself").expect("the binary is there");
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
