@@ -8,7 +8,8 @@ use testkit::{Gateway, Receiver, Reply, Upstream, receiver::Arrival};
 use crate::{
     delivery_signatures::header_map,
     delivery_world::{
-        NO_LETTERS, OUTCOMES, QUICK, calls, dead_letters, start, told, wait_told, webhook, webhooks,
+        NO_LETTERS, OUTCOMES, QUICK, calls, dead_letters, start, told, wait_failed, wait_told,
+        webhook, webhooks,
     },
 };
 
@@ -151,4 +152,17 @@ async fn a_primary_that_asks_for_patience_gets_it_and_its_backup_does_not_wait()
     wait_told(&world.backup, "backup", &ids).await;
     assert!(world.primary.arrivals().len() <= 10, "concurrent_deliveries were under way at most");
     world.expect_accounted("backup", &ids).await;
+}
+
+#[tokio::test]
+async fn while_a_primary_has_asked_for_a_pause_its_backup_gets_what_comes() {
+    let World { upstream: _upstream, primary, backup, gateway } =
+        World::with("backup", "", "retry: {max_delay_ms: 60000}\n").await;
+    primary.push(Reply::status(429).header("Retry-After", "20"));
+    calls(&gateway, 1).await;
+    let refused = primary.wait_for(1).await.remove(0);
+    wait_failed(&gateway, &refused, 1).await;
+    let ids = calls(&gateway, 10).await;
+    wait_told(&backup, "backup", &ids).await;
+    assert_eq!(primary.arrivals().len(), 1, "it is left alone");
 }
