@@ -144,7 +144,7 @@ async fn a_caller_who_leaves_between_two_attempts_is_not_waited_for() {
     })
     .await;
     // The next attempt would be due in eight seconds.
-    world.upstream.push(Answer::error(429, "later").header("retry-after", "60"));
+    world.upstream.push(Answer::error(429, "later").header("retry-after", "8"));
     let caller = sent(&world, &chat_body("echo", "hi")).await;
     world
         .upstream
