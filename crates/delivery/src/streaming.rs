@@ -1,8 +1,8 @@
 //! Streaming events on their way to one destination: at most one in flight per call; what comes
 //! meanwhile merges into the next one, so that a slow receiver gets coarser updates and no backlog.
 //!
-//! Invariant: none is sent after its call's outcome, and no text is lost on the way: a piece that
-//! fails merges into the next one, and the outcome carries the whole text in any case.
+//! Invariant: none is sent after its call's outcome. A piece that fails merges into the next one; one
+//! that the receiver refuses is given up, and the outcome carries the whole text in any case.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
