@@ -111,7 +111,7 @@ impl Cache {
 fn weight(record: &Record) -> usize {
     DERIVED_BYTES
         + match record {
-            Record::Admitted(_) => 0,
+            Record::Admitted(_) | Record::Noted(_) => 0,
             Record::Captured(captured) => captured.deltas.iter().map(|d| 2 * d.content.len()).sum(),
             Record::Sealed(exchange) => {
                 exchange.request.bytes.len() + 3 * exchange.response.bytes.len()

@@ -112,7 +112,7 @@ impl Lane {
     }
 
     fn is_batching(&self) -> bool {
-        let events_max = format::events_per_body_max(&self.destination.format);
+        let events_max = format::events_per_body_max(self.destination.format);
         self.destination.batch.events_max.min(events_max) > 1
     }
 
@@ -145,7 +145,10 @@ impl Lane {
         for item in &items {
             self.window.hold(item.sequence);
         }
-        let items = self.streams.outcome(event.call().id, items);
+        let items = match event.call() {
+            Some(call) => self.streams.outcome(call.id, items),
+            None => items,
+        };
         self.gather(items);
     }
 
@@ -155,7 +158,7 @@ impl Lane {
             .destination
             .batch
             .events_max
-            .min(format::events_per_body_max(&self.destination.format));
+            .min(format::events_per_body_max(self.destination.format));
         for item in items {
             // With what stands between it and the next, and one more at the end.
             let bytes = item.bytes.len() + 1;

@@ -225,7 +225,7 @@ impl Attempt {
                 Err(RebuildError::Read(error)) => return Tried::Unreadable(error.to_string()),
             },
         };
-        let content_type = format::content_type(&self.written_for.format);
+        let content_type = format::content_type(self.written_for.format);
         let request = request::build(&self.destination, &self.id, content_type, body, self.now);
         let limits = SendLimits {
             timeout: self.destination.timeout,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{
-    delivery::{Attempt, DeadLetter, EventRef},
+    delivery::{Attempt, DeadLetter, EventRef, Timings},
     id::{DeliveryId, EventId},
     record::Sequence,
     time::Timestamp,
@@ -77,7 +77,10 @@ impl Lane {
             number: delivery.attempts.count() + 1,
             started_at: running.started_at,
             duration_ms: u32::try_from(sent.duration.as_millis()).unwrap_or(u32::MAX),
+            timings: Timings::default(),
+            address: sent.address.map(|address| address.to_string()),
             status: sent.answer.as_ref().ok().map(|answer| answer.status),
+            answer_start: String::new(),
             result,
             event_count: u32::try_from(delivery.events.len()).unwrap_or(u32::MAX),
         });
@@ -122,7 +125,7 @@ impl Lane {
                 for sequence in &piece.sequences {
                     self.window.release(*sequence);
                 }
-                let released = self.streams.sent(piece.event.call().id);
+                let released = self.streams.sent(piece.call_id());
                 self.take_released(released);
             }
         }

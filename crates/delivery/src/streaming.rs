@@ -48,6 +48,14 @@ pub(crate) struct Merged {
     pub(crate) event: Event,
     /// The records that it holds text of.
     pub(crate) sequences: Vec<Sequence>,
+    call: CallId,
+}
+
+impl Merged {
+    /// The call that streams.
+    pub(crate) fn call_id(&self) -> CallId {
+        self.call
+    }
 }
 
 /// What the end of a piece sets free.
@@ -64,7 +72,8 @@ impl Streams {
     pub(crate) fn piece(&mut self, event: &Event, piece: &Piece) {
         let call = piece.call.id;
         let stream = self.calls.entry(call).or_default();
-        let merged = Merged { event: event.clone(), sequences: vec![event.sequence] };
+        let merged =
+            Merged { event: event.clone(), sequences: vec![event.sequence], call: piece.call.id };
         match stream.waiting.iter_mut().rev().find(|m| choice(m) == Some(piece.choice_index)) {
             Some(before) => append(before, merged),
             None => stream.waiting.push_back(merged),
@@ -107,7 +116,7 @@ impl Streams {
 
     /// A piece is given up: the outcome has its text.
     pub(crate) fn given_up(&mut self, piece: Merged) -> Released {
-        let mut released = self.ended(piece.event.call().id, None, Timestamp::default());
+        let mut released = self.ended(piece.call_id(), None, Timestamp::default());
         released.sequences.extend(piece.sequences);
         released
     }
@@ -115,7 +124,7 @@ impl Streams {
     /// A piece failed: it goes back in front, to be sent with what follows from `again_at` on;
     /// unless the outcome is there already, for then it has had its one attempt.
     pub(crate) fn failed(&mut self, piece: Merged, again_at: Timestamp) -> Released {
-        self.ended(piece.event.call().id, Some(piece), again_at)
+        self.ended(piece.call_id(), Some(piece), again_at)
     }
 
     fn ended(&mut self, call: CallId, failed: Option<Merged>, again_at: Timestamp) -> Released {
@@ -194,7 +203,7 @@ impl Streams {
 fn choice(merged: &Merged) -> Option<u32> {
     match &merged.event.detail {
         Detail::Streaming(piece) => Some(piece.choice_index),
-        Detail::Completion(_) | Detail::Error(_) => None,
+        _ => None,
     }
 }
 
@@ -224,27 +233,12 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use domain::call::{Call, Caller, Endpoint, Logging};
+    use domain::call::Call;
 
     use super::*;
 
     fn call() -> Arc<Call> {
-        Arc::new(Call {
-            id: CallId::new(Timestamp::from_millis(1), [7; 10]),
-            arrived_at: Timestamp::from_millis(1),
-            endpoint: Endpoint::ChatCompletions,
-            path: "/v1/chat/completions".into(),
-            model: "m".into(),
-            stream: true,
-            caller: Caller::Anonymous,
-            client_ip: None,
-            end_user: None,
-            tags: Vec::new(),
-            trace_id: None,
-            session_id: None,
-            logging: Logging::Full,
-            headers: Vec::new(),
-        })
+        Arc::new(Call { stream: true, ..domain::sample::call() })
     }
 
     fn feed(streams: &mut Streams, choice_index: u32, token: u32, text: &str) {

@@ -38,9 +38,18 @@ pub struct Call {
     /// The caller's session, if it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+    /// The id that the caller gave the call, if it may give one (`Helicone-Request-Id`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_id: Option<String>,
     /// How much of the call may be kept and told.
     #[serde(default, skip_serializing_if = "Logging::is_full")]
     pub logging: Logging,
+    /// Whether the request's texts are left out even so (`Helicone-Omit-Request`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub omit_request: bool,
+    /// Whether the answer's texts are left out even so (`Helicone-Omit-Response`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub omit_response: bool,
     /// Request headers without credentials, names in lower case, in order of arrival.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
@@ -57,8 +66,16 @@ impl Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
-    /// `OpenAI` chat completions.
+    /// `OpenAI` chat completions (`/v1/chat/completions`).
     ChatCompletions,
+    /// `OpenAI` text completions (`/v1/completions`).
+    TextCompletions,
+    /// `OpenAI` embeddings (`/v1/embeddings`).
+    Embeddings,
+    /// `OpenAI` responses (`/v1/responses`).
+    Responses,
+    /// Anthropic messages (`/v1/messages`).
+    Messages,
 }
 
 /// Who called, by the key that was shown.
@@ -78,6 +95,17 @@ pub enum Caller {
     },
     /// A key that was refused, or none where one was needed.
     Refused,
+}
+
+/// Why a request was not let in. The texts are for whoever sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No key was shown where one is needed.
+    NoKey(&'static str),
+    /// The key is not one of the gateway's.
+    WrongKey(&'static str),
+    /// Without a master key the gateway serves this machine only, and no web page on it.
+    Foreign(&'static str),
 }
 
 /// How much of a call may be kept in the journal and told to destinations.

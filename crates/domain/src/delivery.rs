@@ -60,10 +60,32 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// Where those milliseconds went, as far as it came.
+    pub timings: Timings,
+    /// The address that was dialled, with its port, if one was.
+    pub address: Option<String>,
     /// The receiver's status, if it answered.
     pub status: Option<u16>,
+    /// The beginning of its answer's body, as text.
+    pub answer_start: String,
     /// `delivered`, or why not.
     pub result: String,
     /// How many events it carried.
     pub event_count: u32,
+}
+
+/// The phases of an attempt, in milliseconds each; `None` for one that was not reached or, on a
+/// connection that was open already, not needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Timings {
+    /// Resolving the name.
+    pub dns_ms: Option<u32>,
+    /// Connecting.
+    pub connect_ms: Option<u32>,
+    /// The TLS handshake.
+    pub tls_ms: Option<u32>,
+    /// From the request's first byte to the answer's head.
+    pub answer_ms: Option<u32>,
+    /// Reading the answer's body.
+    pub body_ms: Option<u32>,
 }

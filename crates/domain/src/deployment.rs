@@ -10,7 +10,7 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's Messages API.
     Anthropic,
-    /// No provider: the answer was `mock_response`, in `OpenAI`'s form.
+    /// No provider: the answer was `mock_response`, in the form of the endpoint that was called.
     Mock,
 }
 

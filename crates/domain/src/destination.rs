@@ -24,6 +24,8 @@ pub struct Destination {
     pub event_types: Vec<EventType>,
     /// What narrows them, by type; a type without an entry passes whole.
     pub filters: Vec<(EventType, EventFilter)>,
+    /// What narrows the calls, whatever the event's type (`OpenRouter`'s filter rules).
+    pub rules: Option<FilterRules>,
     /// The share of calls to tell of, `0.0..=1.0`; the same calls for all their events.
     pub sample_rate: f64,
     /// How events gather into one body.
@@ -40,6 +42,8 @@ pub struct Destination {
     pub rate_limit: Option<u32>,
     /// Whether message texts are left out.
     pub privacy: bool,
+    /// How bodies are packed.
+    pub compression: Compression,
     /// How bodies are signed; `None` sends them unsigned.
     pub signing: Option<Signing>,
     /// Whether its address may be private: true for those of the operator's own file.
@@ -77,6 +81,82 @@ pub enum Format {
     GenericApi(LogFormat),
     /// Gateway events as in seed 002: one JSON object a body.
     Event,
+    /// OTLP/JSON traces (seed 003).
+    Otlp(Otlp),
+    /// Helicone's webhook payload (seed 004).
+    Helicone(Helicone),
+    /// The `CloudEvents` 1.0 envelope around a gateway event.
+    CloudEvents(CloudEventsMode),
+    /// LiteLLM's alert webhook: budget events only.
+    LitellmAlert,
+}
+
+/// What `otlp` can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Otlp {
+    /// Which names the attributes have.
+    pub profile: OtlpProfile,
+    /// How integers are written.
+    pub integers: OtlpIntegers,
+}
+
+/// Whose attributes a trace has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OtlpProfile {
+    /// `OpenRouter`'s Broadcast.
+    #[default]
+    OpenRouter,
+    /// `OpenTelemetry`'s conventions for generative AI.
+    GenAi,
+}
+
+/// How OTLP/JSON writes 64-bit integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OtlpIntegers {
+    /// As decimal text, as OTLP's encoding and seed 003 have them.
+    #[default]
+    String,
+    /// As JSON numbers, as `OpenRouter` really sends them.
+    Number,
+}
+
+/// What `helicone` can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Helicone {
+    /// Whether model, provider, metadata and the link to the bodies go along (`includeData`).
+    pub include_data: bool,
+    /// How the two bodies are written.
+    pub bodies: HeliconeBodies,
+}
+
+/// How a Helicone payload holds a call's bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeliconeBodies {
+    /// As JSON objects, as Helicone really sends them.
+    #[default]
+    Object,
+    /// As text of at most 10 KiB each, as its documentation and its test event have them.
+    String,
+}
+
+/// How `CloudEvents` are put into a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CloudEventsMode {
+    /// One event a body.
+    #[default]
+    Structured,
+    /// A JSON array of events.
+    Batch,
+}
+
+/// How bodies are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// `Content-Encoding: gzip`. Signatures cover the packed bytes.
+    Gzip,
 }
 
 /// How `generic_api` puts several payloads into a body (LiteLLM's `log_format`).
@@ -110,6 +190,79 @@ pub struct EventFilter {
     pub min_tokens: Option<u64>,
     /// Severities of errors.
     pub severity: Vec<Severity>,
+    /// Globs, matched against the name of the caller's key.
+    pub keys: Vec<String>,
+    /// Globs, matched against the end user.
+    pub end_users: Vec<String>,
+    /// Globs, of which one must match one of the call's tags.
+    pub tags: Vec<String>,
+    /// Properties that the call must have, all of them: names without regard to case, values exactly
+    /// (Helicone's property filters; `model` and `user_id` fall back to the call's own).
+    pub properties: Vec<(String, String)>,
+}
+
+/// Rules over the facts of a call (`OpenRouter`'s `filter_rules`). Every group must pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterRules {
+    /// A group that has no rule passes.
+    pub groups: Vec<RuleGroup>,
+}
+
+/// Rules that belong together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleGroup {
+    /// Whether one of them is enough.
+    pub any: bool,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// What is looked at.
+    pub field: RuleField,
+    /// How.
+    pub operator: RuleOperator,
+    /// What it is compared with, as text; empty for `exists` and `not_exists`.
+    pub value: String,
+}
+
+/// What a rule looks at. The text forms are `OpenRouter`'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum RuleField {
+    Model,
+    Provider,
+    SessionId,
+    UserId,
+    ApiKeyName,
+    FinishReason,
+    Input,
+    Output,
+    TotalCost,
+    TotalTokens,
+    PromptTokens,
+    CompletionTokens,
+}
+
+/// How a rule compares. The text forms are `OpenRouter`'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum RuleOperator {
+    Equals,
+    NotEquals,
+    Contains,
+    NotContains,
+    Regex,
+    StartsWith,
+    EndsWith,
+    Gt,
+    Lt,
+    Gte,
+    Lte,
+    Exists,
+    NotExists,
 }
 
 /// When events gathered for a body are sent: whichever bound is reached first.
@@ -143,8 +296,9 @@ pub struct RetryPolicy {
 /// How bodies are signed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signing {
-    /// The secrets in force, the newest first. Only a header that can carry several signatures
-    /// uses more than the first.
+    /// The secrets in force, the newest first. One that begins with `whsk_` is an ed25519 private key
+    /// (Standard Webhooks' asymmetric form), any other is a key of an HMAC. Only a header that can
+    /// carry several signatures uses more than the first.
     pub secrets: Vec<Secret>,
     /// The hash of the gateway's own header.
     pub algorithm: SignatureAlgorithm,

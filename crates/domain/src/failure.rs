@@ -23,6 +23,67 @@ pub struct Failure {
     /// Seconds after which the provider, or the gateway, said to come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_secs: Option<u64>,
+    /// Which of the gateway's own limits was reached, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Box<LimitReached>>,
+}
+
+impl Failure {
+    /// A failure of which nothing but its kind, status and text is known.
+    pub const fn new(kind: FailureKind, status: u16, message: String) -> Self {
+        Self {
+            kind,
+            status,
+            message,
+            code: None,
+            provider_type: None,
+            param: None,
+            retry_after_secs: None,
+            limit: None,
+        }
+    }
+}
+
+/// A limit of the gateway's own that a call ran into.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LimitReached {
+    /// Whose limit: `key`, `deployment` or `gateway`.
+    pub scope: String,
+    /// Of what.
+    pub kind: LimitKind,
+    /// How much is allowed, per minute or at once; US dollars for a budget.
+    pub limit: f64,
+    /// How much of it is left: 0 or less.
+    pub remaining: f64,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// Requests a minute.
+    Rpm,
+    /// Tokens a minute.
+    Tpm,
+    /// Requests at once.
+    Parallel,
+    /// Whatever a provider limits.
+    Provider,
+    /// US dollars in a period.
+    Budget,
+}
+
+impl LimitKind {
+    /// The text form: a `rate_limit` event's `limit_type` (DESIGN, "Events").
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rpm => "rpm",
+            Self::Tpm => "tpm",
+            Self::Parallel => "parallel",
+            Self::Provider => "provider",
+            Self::Budget => "budget",
+        }
+    }
 }
 
 /// Kinds of failure. The text form is an event's `error_type`.
@@ -35,6 +96,10 @@ pub enum FailureKind {
     Unauthorized,
     /// No deployment has that name.
     UnknownModel,
+    /// The caller's key may not use that model.
+    ModelDenied,
+    /// The budget that the call counts against is spent.
+    BudgetExceeded,
     /// The gateway is at one of its own bounds.
     Overloaded,
     /// The gateway itself failed.
@@ -76,6 +141,8 @@ impl FailureKind {
             Self::InvalidRequest => "invalid_request",
             Self::Unauthorized => "unauthorized",
             Self::UnknownModel => "unknown_model",
+            Self::ModelDenied => "model_denied",
+            Self::BudgetExceeded => "budget_exceeded",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",
             Self::Interrupted => "interrupted",
@@ -103,6 +170,8 @@ impl FailureKind {
             Self::InvalidRequest
             | Self::Unauthorized
             | Self::UnknownModel
+            | Self::ModelDenied
+            | Self::BudgetExceeded
             | Self::ClientDisconnected
             | Self::RateLimit
             | Self::BadRequest

@@ -71,7 +71,13 @@ impl EventId {
         Self(format!("evt_{call}_streaming_{choice}_{first_token}_{last_token}").into())
     }
 
-    /// From text that a record or a row stored.
+    /// The id of a limit that a call ran into: by the number of the attempt from 1, or 0 for the
+    /// gateway's own limit.
+    pub fn of_rate_limit(call: CallId, attempt: usize) -> Self {
+        Self(format!("evt_{}_rate_limit_{attempt}", call.to_simple()).into())
+    }
+
+    /// From text that a record or a row stored, or that a note's maker composed.
     pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }

@@ -21,8 +21,15 @@ pub mod usage;
 
 pub mod event;
 
+pub mod budget;
+
+pub mod note;
+
 pub mod record;
 
 pub mod destination;
 
 pub mod delivery;
+
+#[cfg(feature = "sample")]
+pub mod sample;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{call::Call, event::Captured, exchange::Exchange, id::CallId};
+use crate::{call::Call, event::Captured, exchange::Exchange, id::CallId, note::Note};
 
 /// A record's position in the journal: consecutive, from 1. As a cursor, `Sequence(n)` says that
 /// everything up to and including `n` is settled; `Sequence(0)` is the beginning.
@@ -37,15 +37,18 @@ pub enum Record {
     Captured(Arc<Captured>),
     /// The one outcome of an admitted call.
     Sealed(Arc<Exchange>),
+    /// News that is of no single call.
+    Noted(Arc<Note>),
 }
 
 impl Record {
-    /// The call that it is about.
-    pub fn call_id(&self) -> CallId {
+    /// The call that it is about, if it is about one.
+    pub fn call_id(&self) -> Option<CallId> {
         match self {
-            Self::Admitted(call) => call.id,
-            Self::Captured(captured) => captured.call_id(),
-            Self::Sealed(exchange) => exchange.facts.call.id,
+            Self::Admitted(call) => Some(call.id),
+            Self::Captured(captured) => Some(captured.call_id()),
+            Self::Sealed(exchange) => Some(exchange.facts.call.id),
+            Self::Noted(_) => None,
         }
     }
 }

@@ -13,6 +13,7 @@ use domain::{
     event::{Captured, Detail, Event, EventType, Piece, Report},
     exchange::{Exchange, Outcome},
     id::EventId,
+    note::Note,
     record::{Entry, Record, Sequence},
 };
 
@@ -30,6 +31,7 @@ pub fn derive(entry: &Entry, prices: &Prices) -> Vec<Event> {
         Record::Captured(captured) => pieces(entry.sequence, captured),
         Record::Sealed(exchange) if exchange.facts.call.logging == Logging::Off => Vec::new(),
         Record::Sealed(exchange) => vec![outcome(entry.sequence, exchange, prices)],
+        Record::Noted(note) => vec![noted(entry.sequence, note)],
     }
 }
 
@@ -63,6 +65,8 @@ fn report(exchange: &Arc<Exchange>, prices: &Prices) -> Report {
         response: answer.response,
         response_id: answer.id,
         text: answer.text,
+        reasoning: None,
+        tool_calls: None,
         finish_reason: answer.finish_reason,
         usage: answer.usage,
         usage_json: answer.usage_json,
@@ -72,6 +76,15 @@ fn report(exchange: &Arc<Exchange>, prices: &Prices) -> Report {
             .iter()
             .map(|attempt| prices.per_token(&attempt.deployment, attempt.started_at))
             .collect(),
+    }
+}
+
+fn noted(sequence: Sequence, note: &Arc<Note>) -> Event {
+    Event {
+        id: note.id.clone(),
+        sequence,
+        occurred_at: note.at,
+        detail: Detail::Noted(Arc::clone(note)),
     }
 }
 

@@ -34,6 +34,7 @@ pub fn from_response(status: u16, headers: &[(String, String)], body: &[u8]) -> 
         provider_type: said.kind,
         param: said.param,
         retry_after_secs: retry_after(headers),
+        limit: None,
     }
 }
 
@@ -57,25 +58,13 @@ pub fn from_event(data: &[u8]) -> Failure {
         provider_type: said.kind,
         param: said.param,
         retry_after_secs: None,
+        limit: None,
     }
 }
 
 /// The failure of a provider whose bytes are not what its protocol says.
 pub(crate) fn bad_response(message: impl Into<String>) -> Failure {
-    plain(FailureKind::BadResponse, 502, message.into())
-}
-
-/// A failure without a provider's own code or type.
-pub(crate) fn plain(kind: FailureKind, status: u16, message: String) -> Failure {
-    Failure {
-        kind,
-        status,
-        message,
-        code: None,
-        provider_type: None,
-        param: None,
-        retry_after_secs: None,
-    }
+    Failure::new(FailureKind::BadResponse, 502, message.into())
 }
 
 /// Text cut to `MESSAGE_BYTES_MAX`.
@@ -229,8 +218,16 @@ mod tests {
     use super::*;
 
     fn shown(failure: &Failure) -> String {
-        let Failure { kind, status, message, code, provider_type, param, retry_after_secs } =
-            failure;
+        let Failure {
+            kind,
+            status,
+            message,
+            code,
+            provider_type,
+            param,
+            retry_after_secs,
+            limit: _,
+        } = failure;
         let field = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
         let retry = retry_after_secs.map_or_else(|| "-".into(), |secs| secs.to_string());
         let (code, kind_text, param) = (field(code), field(provider_type), field(param));

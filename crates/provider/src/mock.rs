@@ -16,8 +16,6 @@ use domain::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::failure::plain;
-
 /// Characters in a chunk of a streamed mock.
 const CHUNK_CHARS: usize = 3;
 
@@ -58,7 +56,7 @@ pub fn answer(mock: &Value, request: &MockRequest<'_>) -> MockAnswer {
         Value::Object(_) => return answer_object(mock, request),
         other => {
             let message = format!("mock_response must be text or an object, and is {other}");
-            return MockAnswer::Failure(plain(FailureKind::BadRequest, 400, message));
+            return MockAnswer::Failure(Failure::new(FailureKind::BadRequest, 400, message));
         }
     };
     if let Some(failure) = error_of(text) {
@@ -66,7 +64,7 @@ pub fn answer(mock: &Value, request: &MockRequest<'_>) -> MockAnswer {
     }
     if let Some(before) = text.strip_prefix("Exception: mock_streaming_error") {
         let message = "This is a mock error raised mid-stream".to_owned();
-        let failure = plain(FailureKind::StreamError, 529, message);
+        let failure = Failure::new(FailureKind::StreamError, 529, message);
         let before = before.trim_start();
         if !request.stream || before.is_empty() {
             return MockAnswer::Failure(failure);
@@ -97,7 +95,7 @@ fn error_of(text: &str) -> Option<Failure> {
         }
         _ => return None,
     };
-    Some(plain(kind, status, message.to_owned()))
+    Some(Failure::new(kind, status, message.to_owned()))
 }
 
 const USAGE: Usage = Usage { completion_tokens: 20, prompt_tokens: 10, total_tokens: 30 };

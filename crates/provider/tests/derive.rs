@@ -64,6 +64,15 @@ fn shown(event: &Event) -> Value {
     });
     let detail = match &event.detail {
         Detail::Completion(report) | Detail::Error(report) => report_shown(report),
+        Detail::RateLimit(limited) => json!({
+            "scope": limited.scope,
+            "kind": limited.kind.as_str(),
+            "attempt": limited.attempt,
+            "limit": limited.limit,
+            "remaining": limited.remaining,
+            "retry_after_secs": limited.retry_after_secs,
+        }),
+        Detail::Noted(note) => json!({"note": &**note}),
         Detail::Streaming(piece) => json!({
             "choice_index": piece.choice_index,
             "token_index_first": piece.token_index_first,

@@ -197,7 +197,10 @@ fn call(gateway: &Gateway, facts: Facts, parts: &Parts, body: &[u8], scan: &Scan
         tags: tags(&metadata, header("x-litellm-tags"), scan.raw(body, "tags")),
         trace_id,
         session_id,
+        own_id: None,
         logging,
+        omit_request: false,
+        omit_response: false,
         headers: headers::kept(&parts.headers),
     }
 }

@@ -1,19 +1,10 @@
 //! Who may call: the master key, and what keeps web pages out when there is none.
 
-use domain::call::Caller;
+use domain::call::{Caller, Refusal};
 use http::{HeaderMap, Uri, header};
 use subtle::ConstantTimeEq;
 
 use crate::config::Config;
-
-/// Why a request was not let in.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// No key, or not the right one. The text is for the caller.
-    Key(&'static str),
-    /// Without a master key the gateway serves this machine only, and no web page on it.
-    Foreign(&'static str),
-}
 
 /// Says who calls, or why they may not.
 pub(crate) fn authorize(
@@ -25,14 +16,14 @@ pub(crate) fn authorize(
         return keep_web_pages_out(headers, uri).map(|()| Caller::Anonymous);
     };
     let Some(shown) = shown_key(headers) else {
-        return Err(Refusal::Key(
+        return Err(Refusal::NoKey(
             "no API key was given: send `Authorization: Bearer <key>` (or `x-api-key`)",
         ));
     };
     if bool::from(shown.as_bytes().ct_eq(master_key.expose().as_bytes())) {
         Ok(Caller::Master)
     } else {
-        Err(Refusal::Key("the API key is not valid for this gateway"))
+        Err(Refusal::WrongKey("the API key is not valid for this gateway"))
     }
 }
 

@@ -118,6 +118,8 @@ fn error_type(failure: &Failure) -> &'static str {
         FailureKind::Unauthorized | FailureKind::Authentication => "authentication_error",
         FailureKind::RateLimit => "rate_limit_error",
         FailureKind::Timeout => "timeout_error",
+        FailureKind::BudgetExceeded => "budget_exceeded",
+        FailureKind::ModelDenied => "key_model_access_denied",
         FailureKind::Overloaded => "overloaded_error",
         FailureKind::Internal | FailureKind::Interrupted => "internal_server_error",
         FailureKind::InvalidRequest

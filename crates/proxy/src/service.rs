@@ -11,7 +11,11 @@ use std::{
 
 use axum::Router;
 use bytes::Bytes;
-use domain::{call::Endpoint, exchange::Outcome, failure::FailureKind};
+use domain::{
+    call::{Endpoint, Refusal},
+    exchange::Outcome,
+    failure::FailureKind,
+};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use store::journal::{AppendError, Commit};
@@ -19,7 +23,7 @@ use tower::ServiceExt;
 
 use crate::{
     admit::{Admitted, admit},
-    auth::{Refusal, authorize},
+    auth::authorize,
     capture::{CaptureBody, unrecorded},
     config::Deployment,
     forward::{Answer, ErrorAnswer, Refused, forward},
@@ -83,7 +87,7 @@ fn is_public(path: &str) -> bool {
 
 fn refuse(refusal: &Refusal) -> Reply {
     match refusal {
-        Refusal::Key(message) => {
+        Refusal::NoKey(message) | Refusal::WrongKey(message) => {
             let mut reply =
                 error_reply(&failure(FailureKind::Unauthorized, 401, (*message).to_owned()));
             reply
@@ -269,7 +273,7 @@ mod tests {
     use std::{collections::HashMap, io::ErrorKind, sync::Mutex};
 
     use domain::{
-        call::{Call, Caller, Logging},
+        call::Call,
         deployment::{DeploymentFacts, Dialect},
         id::CallId,
         record::{Entry, Record, Sequence},
@@ -395,18 +399,8 @@ mod tests {
         let call = Arc::new(Call {
             id: CallId::new(arrived_at, [0; 10]),
             arrived_at,
-            endpoint: Endpoint::ChatCompletions,
-            path: "/v1/chat/completions".to_owned(),
             model: "m".to_owned(),
-            stream: false,
-            caller: Caller::Anonymous,
-            client_ip: None,
-            end_user: None,
-            tags: Vec::new(),
-            trace_id: None,
-            session_id: None,
-            logging: Logging::Full,
-            headers: Vec::new(),
+            ..domain::sample::call()
         });
         let commit = gateway.journal.append_soon(Record::Admitted(Arc::clone(&call)));
         let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);

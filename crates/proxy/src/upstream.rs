@@ -257,15 +257,7 @@ pub(crate) fn connection_failure(provider: &str, error: &dyn std::error::Error) 
 
 /// A failure without a provider's own code or type.
 pub(crate) fn failure(kind: FailureKind, status: u16, message: String) -> Failure {
-    Failure {
-        kind,
-        status,
-        message,
-        code: None,
-        provider_type: None,
-        param: None,
-        retry_after_secs: None,
-    }
+    Failure::new(kind, status, message)
 }
 
 /// A chain of causes: whether it ends in a body that is longer than allowed.

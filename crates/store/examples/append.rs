@@ -153,23 +153,16 @@ fn call(number: u64) -> Call {
     Call {
         id: CallId::new(arrived_at, random),
         arrived_at,
-        endpoint: Endpoint::ChatCompletions,
-        path: "/v1/chat/completions".to_owned(),
         model: "gpt-4o-mini".to_owned(),
-        stream: false,
         caller: Caller::Master,
         client_ip: Some([127, 0, 0, 1].into()),
-        end_user: None,
-        tags: Vec::new(),
-        trace_id: None,
-        session_id: None,
-        logging: Logging::Full,
         headers: vec![
             header("host", "127.0.0.1:4000"),
             header("content-type", "application/json"),
             header("user-agent", "OpenAI/Python 2.8.0"),
             header("accept", "application/json"),
         ],
+        ..domain::sample::call()
     }
 }
 

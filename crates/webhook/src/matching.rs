@@ -6,21 +6,26 @@
 //! Invariant: sampling decides by call (by session, if the caller named one), so that a receiver
 //! gets all events of a call or none, in every attempt and after every restart.
 
+use std::sync::Arc;
+
 use domain::{
     call::{Call, Logging},
     destination::{Destination, EventFilter},
-    event::{Detail, Event, EventType, Report},
+    event::{Event, EventType, Report},
     usage::Usage,
 };
 use sha2::{Digest, Sha256};
 
 /// Whether the destination gets the event as one of type `kind`.
 pub fn matches(kind: EventType, event: &Event, destination: &Destination) -> bool {
-    let call = event.call();
+    if !destination.wants(kind) {
+        return false;
+    }
+    // What is of no call is not sampled, and has nothing that a filter looks at.
+    let Some(call) = event.call() else { return true };
     call.logging != Logging::Off
-        && destination.wants(kind)
         && is_sampled(call, destination.sample_rate)
-        && destination.filter(kind).is_none_or(|filter| passes(event, filter))
+        && destination.filter(kind).is_none_or(|filter| passes(event, call, filter))
 }
 
 /// Whether a call belongs to the share of calls that `rate` of `0.0..=1.0` asks for. The calls of a
@@ -40,12 +45,9 @@ fn is_sampled(call: &Call, rate: f64) -> bool {
     throw < rate
 }
 
-fn passes(event: &Event, filter: &EventFilter) -> bool {
-    let report = match &event.detail {
-        Detail::Completion(report) | Detail::Error(report) => Some(report.as_ref()),
-        Detail::Streaming(_) => None,
-    };
-    passes_models(event.call(), report, &filter.models)
+fn passes(event: &Event, call: &Call, filter: &EventFilter) -> bool {
+    let report = event.report().map(Arc::as_ref);
+    passes_models(call, report, &filter.models)
         && passes_tokens(report, filter.min_tokens)
         && passes_severity(report, filter)
 }

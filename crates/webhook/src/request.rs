@@ -200,12 +200,10 @@ fn is_signature(name: &str, signing: &Signing) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use domain::{
-        destination::{Batch, Compat, LogFormat, RetryPolicy, SignatureAlgorithm, SignedContent},
+        destination::{LogFormat, SignatureAlgorithm, SignedContent},
         event::EventType,
-        id::{CallId, DestinationName},
+        id::CallId,
         secret::Secret,
     };
 
@@ -217,32 +215,9 @@ mod tests {
     fn destination(headers: &[(&str, &str)]) -> Destination {
         let secret = |(name, value): &(&str, &str)| ((*name).to_owned(), Secret::new(value));
         Destination {
-            name: DestinationName::new("primary"),
             url: "https://example.com/hook?a=b".to_owned(),
-            method: Method::Post,
             headers: headers.iter().map(secret).collect(),
-            format: Format::Event,
-            compat: Compat::Real,
-            event_types: EventType::ALL.to_vec(),
-            filters: Vec::new(),
-            sample_rate: 1.0,
-            batch: Batch { events_max: 1, bytes_max: 1, flush_interval: Duration::ZERO },
-            retry: RetryPolicy {
-                max_attempts: 5,
-                initial_delay: Duration::ZERO,
-                multiplier: 2.0,
-                max_delay: Duration::ZERO,
-                retry_after_max: Duration::ZERO,
-                retryable_status_codes: Vec::new(),
-            },
-            timeout: Duration::from_secs(30),
-            concurrent_deliveries: 1,
-            queue_size: 1,
-            rate_limit: None,
-            privacy: false,
-            signing: None,
-            allow_private: false,
-            backup: None,
+            ..domain::sample::destination()
         }
     }
 

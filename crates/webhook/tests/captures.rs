@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use domain::{
-    call::{Call, Caller, Endpoint, Logging},
+    call::{Call, Caller},
     deployment::{DeploymentFacts, Dialect},
     destination::{Format, LogFormat},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
@@ -144,13 +144,8 @@ fn failed() -> Vec<Case> {
         name,
         differs,
         failure: Some(Failure {
-            kind,
-            status,
-            message: message.into(),
             code: code.map(Into::into),
-            provider_type: None,
-            param: None,
-            retry_after_secs: None,
+            ..Failure::new(kind, status, message.into())
         }),
     };
     let mocked = "litellm.RateLimitError: this is a mock rate limit error";
@@ -287,7 +282,6 @@ fn entry_of(capture: &Value, failure: Option<Failure>) -> Entry {
     let call = Call {
         id: serde_json::from_value(post["litellm_call_id"].clone()).unwrap(),
         arrived_at: time("/startTime"),
-        endpoint: Endpoint::ChatCompletions,
         path: text("/metadata/user_api_key_request_route").into(),
         model: body["model"].as_str().unwrap().into(),
         stream,
@@ -297,8 +291,8 @@ fn entry_of(capture: &Value, failure: Option<Failure>) -> Entry {
         tags: caller_tags(post),
         trace_id: body["metadata"]["trace_id"].as_str().map(Into::into),
         session_id: body["metadata"]["session_id"].as_str().map(Into::into),
-        logging: Logging::Full,
         headers: strings(&post["metadata"]["requester_metadata"]["headers"]),
+        ..domain::sample::call()
     };
     let facts = Facts {
         call: Arc::new(call),

@@ -188,11 +188,11 @@ fn bodies_join_items_as_their_log_format_says() {
 
 #[test]
 fn formats_of_one_event_a_body_say_so() {
-    let most = |log_format| events_per_body_max(&Format::GenericApi(log_format));
+    let most = |log_format| events_per_body_max(Format::GenericApi(log_format));
     assert_eq!(most(LogFormat::Single), 1);
-    assert_eq!(events_per_body_max(&Format::Event), 1);
+    assert_eq!(events_per_body_max(Format::Event), 1);
     assert!(most(LogFormat::JsonArray) > 1 && most(LogFormat::Ndjson) > 1);
-    assert_eq!(content_type(&Format::GenericApi(LogFormat::Ndjson)), "application/json");
+    assert_eq!(content_type(Format::GenericApi(LogFormat::Ndjson)), "application/json");
 }
 
 /// The named case with other bodies.

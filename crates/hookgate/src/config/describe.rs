@@ -165,6 +165,10 @@ fn format_name(format: Format) -> &'static str {
         Format::GenericApi(LogFormat::JsonArray) => "generic_api, a JSON array a body",
         Format::GenericApi(LogFormat::Ndjson) => "generic_api, one JSON object a line",
         Format::GenericApi(LogFormat::Single) => "generic_api, one JSON object a body",
+        Format::Otlp(_) => "otlp, one export request a body",
+        Format::Helicone(_) => "helicone, one JSON object a body",
+        Format::CloudEvents(_) => "cloudevents",
+        Format::LitellmAlert => "litellm_alert, one JSON object a body",
     }
 }
 

@@ -272,6 +272,7 @@ fn event_filter(section: Section<'_>, kind: EventType) -> EventFilter {
             .iter()
             .filter_map(|item| item.choice(&severities))
             .collect(),
+        ..EventFilter::default()
     };
     section.finish(Unknown::Warn, &[]);
     filter

@@ -11,7 +11,6 @@ use domain::failure::{Failure, FailureKind};
 use serde_json::value::RawValue;
 
 use crate::{
-    failure::plain,
     openai::is_for_gateway,
     scan::{Scan, key_text, scan, text},
     splice::{Edit, splice},
@@ -44,7 +43,7 @@ const MAX_TOKENS: u64 = 4096;
 pub fn request(body: &[u8], model: &str) -> Result<Bytes, Failure> {
     let fields = scan(body).map_err(|error| {
         let message = format!("the request body is not usable JSON: {error}");
-        plain(FailureKind::BadRequest, 400, message)
+        Failure::new(FailureKind::BadRequest, 400, message)
     })?;
     let fields = Fields { body, scan: fields };
     let mut out = Object::new();
@@ -136,7 +135,7 @@ fn array(items: &[String]) -> String {
 /// The failure of a request that cannot be said in Anthropic's dialect.
 fn refuse(param: &str, why: impl std::fmt::Display) -> Failure {
     let message = format!("`{param}` cannot be sent to an Anthropic model: {why}");
-    Failure { param: Some(param.to_owned()), ..plain(FailureKind::BadRequest, 400, message) }
+    Failure { param: Some(param.to_owned()), ..Failure::new(FailureKind::BadRequest, 400, message) }
 }
 
 /// Whether a field was translated, or may be dropped; a failure if it can be neither.

@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use super::{CallerStream, Deltas};
 use crate::{
-    failure::{bad_response, bounded, from_event, plain},
+    failure::{bad_response, bounded, from_event},
     json,
     sse::{self, DONE, Splitter, SseEvent},
 };
@@ -183,7 +183,7 @@ pub(crate) fn cut_short(has_events: bool) -> Failure {
     } else {
         "the provider's stream ended before its first event"
     };
-    plain(FailureKind::StreamCut, 502, message.into())
+    Failure::new(FailureKind::StreamCut, 502, message.into())
 }
 
 /// The failure of an event whose data is not JSON.

@@ -249,7 +249,7 @@ pub async fn expect_unsettled(journal: &dyn Journal, numbers: &[u16]) {
 }
 
 async fn expect_not_open(journal: &dyn Journal, record: Record) {
-    let id = record.call_id();
+    let id = record.call_id().expect("it is about a call");
     let refused = journal.append(record).await;
     assert!(matches!(refused, Err(AppendError::NotOpen { call }) if call == id), "{refused:?}");
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::{
-    call::{Call, Caller, Endpoint, Logging},
-    delivery::{Attempt, DeadLetter, EventRef, Parked},
+    call::{Call, Caller, Logging},
+    delivery::{Attempt, DeadLetter, EventRef, Parked, Timings},
     deployment::{DeploymentFacts, Dialect},
     event::{Captured, Delta, EventType},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
@@ -25,18 +25,16 @@ pub fn call(number: u16) -> Call {
     Call {
         id: CallId::new(MORNING, random),
         arrived_at: MORNING,
-        endpoint: Endpoint::ChatCompletions,
-        path: "/v1/chat/completions".to_owned(),
         model: format!("model \"{number}\" — ü"),
         stream: number.is_multiple_of(2),
         caller: Caller::Key { name: "team".to_owned(), hash: "ab12".to_owned() },
         client_ip: Some([127, 0, 0, 1].into()),
         end_user: Some("someone".to_owned()),
         tags: vec!["a".to_owned()],
-        trace_id: None,
         session_id: Some("s".to_owned()),
         logging: Logging::Redacted,
         headers: vec![("user-agent".to_owned(), "test".to_owned())],
+        ..domain::sample::call()
     }
 }
 
@@ -95,13 +93,8 @@ fn attempt_on_provider() -> ProviderAttempt {
         status: Some(429),
         headers: vec![("retry-after".to_owned(), "1".to_owned())],
         failure: Some(Failure {
-            kind: FailureKind::RateLimit,
-            status: 429,
-            message: "slow down".to_owned(),
-            code: None,
-            provider_type: None,
-            param: None,
             retry_after_secs: Some(1),
+            ..Failure::new(FailureKind::RateLimit, 429, "slow down".to_owned())
         }),
     }
 }
@@ -147,7 +140,10 @@ pub fn attempt(number: u16) -> Attempt {
         number: 1,
         started_at: MORNING,
         duration_ms: 12,
+        timings: Timings::default(),
+        address: None,
         status: None,
+        answer_start: String::new(),
         result: "refused".to_owned(),
         event_count: 1,
     }

@@ -2,8 +2,8 @@
 //!
 //! A block is frames one after another, for consecutive sequences. A frame is, all numbers little
 //! endian: the length of what follows the checksum (`u64`), its CRC-32 (`u32`), the kind and the
-//! version of the payload (a byte each), the call's id (16 bytes), the payload. The payload of an
-//! admission or of a piece is JSON; that of an outcome is its facts as JSON, the request and the
+//! version of the payload (a byte each), the call's id (16 bytes, zero for a note), the payload. The
+//! payload of an admission, of a piece or of a note is JSON; that of an outcome is its facts as JSON, the request and the
 //! response, each after its length (`u64`), the bodies also after a byte that says whether they
 //! are cut. Bodies are never escaped, so that they cost a copy and no more.
 //!
@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Admitted = 1,
     Captured = 2,
     Sealed = 3,
+    Noted = 4,
 }
 
 impl Kind {
@@ -39,6 +40,7 @@ impl Kind {
             Record::Admitted(_) => Self::Admitted,
             Record::Captured(_) => Self::Captured,
             Record::Sealed(_) => Self::Sealed,
+            Record::Noted(_) => Self::Noted,
         }
     }
 }
@@ -61,10 +63,12 @@ pub(super) fn encode(record: &Record, block: &mut Vec<u8>) {
     let start = block.len();
     block.extend_from_slice(&[0; PREFIX]);
     block.extend_from_slice(&[Kind::of(record) as u8, VERSION]);
-    block.extend_from_slice(record.call_id().as_bytes());
+    let call = record.call_id().map_or([0; 16], |id| *id.as_bytes());
+    block.extend_from_slice(&call);
     match record {
         Record::Admitted(call) => encode_json(&**call, block),
         Record::Captured(captured) => encode_json(&**captured, block),
+        Record::Noted(note) => encode_json(&**note, block),
         Record::Sealed(exchange) => {
             encode_sized(block, |block| encode_json(&exchange.facts, block));
             for body in [&exchange.request, &exchange.response] {
@@ -150,7 +154,7 @@ fn resume<'a>(rest: &'a [u8], behind: &'a [u8], wanted: u64) -> (&'a [u8], u64) 
 /// Whether a kind and a version stand where those of a frame would.
 fn has_head(bytes: &[u8]) -> bool {
     bytes.get(PREFIX..PREFIX + 2).is_some_and(|head| {
-        (Kind::Admitted as u8..=Kind::Sealed as u8).contains(&head[0]) && head[1] == VERSION
+        (Kind::Admitted as u8..=Kind::Noted as u8).contains(&head[0]) && head[1] == VERSION
     })
 }
 
@@ -189,6 +193,7 @@ fn split_frame<'a>(rest: &mut &'a [u8]) -> Result<Frame<'a>, Flaw> {
         1 => Kind::Admitted,
         2 => Kind::Captured,
         3 => Kind::Sealed,
+        4 => Kind::Noted,
         other => return Err(Flaw(format!("its kind {other} is unknown"))),
     };
     if version != VERSION {
@@ -203,6 +208,7 @@ pub(super) fn decode(frame: &Frame<'_>, block: &Bytes) -> Result<Record, Flaw> {
     Ok(match frame.kind {
         Kind::Admitted => Record::Admitted(Arc::new(decode_json(frame.payload)?)),
         Kind::Captured => Record::Captured(Arc::new(decode_json(frame.payload)?)),
+        Kind::Noted => Record::Noted(Arc::new(decode_json(frame.payload)?)),
         Kind::Sealed => {
             let mut cursor = Cursor(frame.payload);
             let length = cursor.length()?;

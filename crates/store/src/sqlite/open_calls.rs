@@ -46,6 +46,7 @@ impl OpenCalls {
                 true
             }
             Record::Captured(captured) => self.calls.contains_key(&captured.call_id()),
+            Record::Noted(_) => true,
             Record::Sealed(exchange) => {
                 let id = exchange.facts.call.id;
                 let open = self.calls.remove(&id);

@@ -103,7 +103,7 @@ pub(super) fn weight(record: &Record) -> usize {
 /// Bytes of a record's bodies.
 fn payload_bytes(record: &Record) -> usize {
     match record {
-        Record::Admitted(_) => 0,
+        Record::Admitted(_) | Record::Noted(_) => 0,
         Record::Captured(captured) => captured.deltas.iter().map(|d| d.content.len()).sum(),
         Record::Sealed(exchange) => exchange.request.bytes.len() + exchange.response.bytes.len(),
     }

@@ -187,13 +187,13 @@ impl Writer {
             false
         });
         for AppendJob { record, done } in misfits {
-            let call = record.call_id();
+            let call = record.call_id().expect("a note fits always");
             // The caller may have left; nothing is owed then.
             let _ = done.send(Err(match record {
                 Record::Admitted(_) => AppendError::Commit {
                     cause: Arc::from(BoxError::from(format!("call `{call}` is admitted already"))),
                 },
-                Record::Captured(_) | Record::Sealed(_) => AppendError::NotOpen { call },
+                _ => AppendError::NotOpen { call },
             }));
         }
     }

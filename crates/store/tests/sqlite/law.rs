@@ -61,6 +61,7 @@ impl Model {
             }
             Record::Captured(_) => is_open,
             Record::Sealed(_) => self.open.remove(&number).is_some(),
+            Record::Noted(_) => unreachable!("only records of calls are made here"),
         };
         if taken {
             self.records.push(record.clone());

@@ -14,11 +14,30 @@ use domain::{
     time::Timestamp,
 };
 
-use super::json::{Json, Null};
+use super::{
+    Item, Shape,
+    json::{Json, Null},
+};
+use crate::matching::matches;
+
+/// The event, if the destination wants it.
+pub(super) fn items(event: &Event, destination: &Destination) -> Vec<Item> {
+    if !matches(event.kind(), event, destination) {
+        return Vec::new();
+    }
+    let bytes = render(event, destination);
+    vec![Item { id: event.id.clone(), sequence: event.sequence, bytes }]
+}
+
+/// One event a body.
+pub(super) fn shape() -> Shape {
+    Shape::single("application/json")
+}
 
 /// Writes an event.
 pub(super) fn render(event: &Event, destination: &Destination) -> Bytes {
-    let hides_text = destination.privacy || event.call().logging != Logging::Full;
+    let is_full = event.call().is_none_or(|call| call.logging == Logging::Full);
+    let hides_text = destination.privacy || !is_full;
     let mut json = Json::with_capacity(1_024);
     json.open();
     match &event.detail {
@@ -29,6 +48,7 @@ pub(super) fn render(event: &Event, destination: &Destination) -> Bytes {
             None => completion(&mut json, event, report, hides_text),
         },
         Detail::Streaming(piece) => streaming(&mut json, event, piece, hides_text),
+        Detail::RateLimit(_) | Detail::Noted(_) => {}
     }
     json.close();
     json.into_bytes().into()

@@ -34,15 +34,15 @@ mod post;
 mod request;
 
 use domain::{
-    destination::Destination,
-    event::{Event, EventType, Report},
+    destination::{Destination, LogFormat},
+    event::{Detail, Event, EventType, Report},
     exchange::{Outcome, ProviderAttempt},
     failure::{Failure, FailureKind},
     id::EventId,
     time::Timestamp,
 };
 
-use super::Item;
+use super::{Item, Shape};
 use crate::matching::matches;
 use post::Post;
 
@@ -66,8 +66,22 @@ impl Told<'_> {
     }
 }
 
+/// How payloads are put into a body. LiteLLM says `application/json` for `ndjson` too, and receivers
+/// that want another type set it in the destination's headers.
+pub(super) fn shape(log_format: LogFormat) -> Shape {
+    match log_format {
+        LogFormat::JsonArray => Shape::many(["[", ",", "]"], "application/json"),
+        LogFormat::Ndjson => Shape::many(["", "\n", ""], "application/json"),
+        LogFormat::Single => Shape::single("application/json"),
+    }
+}
+
 /// The posts of an outcome that the destination wants, failed attempts first.
-pub(super) fn items(event: &Event, report: &Report, destination: &Destination) -> Vec<Item> {
+pub(super) fn items(event: &Event, destination: &Destination) -> Vec<Item> {
+    // A piece of a stream, a limit and a note have no post in LiteLLM.
+    let (Detail::Completion(report) | Detail::Error(report)) = &event.detail else {
+        return Vec::new();
+    };
     let facts = &report.exchange.facts;
     let mut items = Vec::with_capacity(1);
     if matches(EventType::Error, event, destination) {

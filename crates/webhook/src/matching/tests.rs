@@ -1,42 +1,19 @@
 //! One event and one destination, changed one field at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use domain::{
-    call::{Caller, Endpoint},
     deployment::{DeploymentFacts, Dialect},
-    destination::{Batch, Compat, Format, Method, RetryPolicy},
-    event::Piece,
+    event::{Detail, Piece},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
     failure::{Failure, FailureKind, Severity},
-    id::{CallId, DestinationName, EventId},
+    id::{CallId, EventId},
     record::Sequence,
-    time::Timestamp,
+    sample::{NOW, call},
 };
 use proptest::prelude::*;
 
 use super::*;
-
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-fn call() -> Call {
-    Call {
-        id: CallId::new(NOW, [7; 10]),
-        arrived_at: NOW,
-        endpoint: Endpoint::ChatCompletions,
-        path: "/v1/chat/completions".to_owned(),
-        model: "smart".to_owned(),
-        stream: false,
-        caller: Caller::Anonymous,
-        client_ip: None,
-        end_user: None,
-        tags: Vec::new(),
-        trace_id: None,
-        session_id: None,
-        logging: Logging::Full,
-        headers: Vec::new(),
-    }
-}
 
 fn attempt(model_name: &str, provider: &str, model: &str) -> ProviderAttempt {
     ProviderAttempt {
@@ -78,6 +55,8 @@ fn report(call: Call, outcome: Outcome, usage: Option<Usage>) -> Arc<Report> {
         response: None,
         response_id: None,
         text: None,
+        reasoning: None,
+        tool_calls: None,
         finish_reason: None,
         usage,
         usage_json: None,
@@ -100,15 +79,7 @@ fn completion_with(usage: Usage) -> Event {
 }
 
 fn error(kind: FailureKind) -> Event {
-    let failure = Failure {
-        kind,
-        status: 500,
-        message: "no".to_owned(),
-        code: None,
-        provider_type: None,
-        param: None,
-        retry_after_secs: None,
-    };
+    let failure = Failure::new(kind, 500, "no".to_owned());
     event(Detail::Error(report(call(), Outcome::Failed(failure), None)))
 }
 
@@ -124,34 +95,7 @@ fn streaming() -> Event {
 }
 
 fn destination(event_types: &[EventType]) -> Destination {
-    Destination {
-        name: DestinationName::new("primary"),
-        url: "https://example.com".to_owned(),
-        method: Method::Post,
-        headers: Vec::new(),
-        format: Format::Event,
-        compat: Compat::Real,
-        event_types: event_types.to_vec(),
-        filters: Vec::new(),
-        sample_rate: 1.0,
-        batch: Batch { events_max: 1, bytes_max: 1, flush_interval: Duration::ZERO },
-        retry: RetryPolicy {
-            max_attempts: 1,
-            initial_delay: Duration::ZERO,
-            multiplier: 1.0,
-            max_delay: Duration::ZERO,
-            retry_after_max: Duration::ZERO,
-            retryable_status_codes: Vec::new(),
-        },
-        timeout: Duration::ZERO,
-        concurrent_deliveries: 1,
-        queue_size: 1,
-        rate_limit: None,
-        privacy: false,
-        signing: None,
-        allow_private: false,
-        backup: None,
-    }
+    Destination { event_types: event_types.to_vec(), ..domain::sample::destination() }
 }
 
 fn filtered(kind: EventType, filter: EventFilter) -> Destination {

@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
-    destination::{Batch, Destination, Format, LogFormat, RetryPolicy},
+    destination::{Batch, Compression, Destination, Format, LogFormat, RetryPolicy},
     event::EventType,
     id::DestinationName,
 };
@@ -267,6 +267,8 @@ impl Reader<'_> {
             concurrent_deliveries: self.policy.concurrent_deliveries,
             queue_size: self.policy.queue_size,
             rate_limit: own.rate_limit,
+            rules: None,
+            compression: Compression::None,
             privacy: own.privacy,
             signing: own.signing,
             allow_private: own.allow_private,

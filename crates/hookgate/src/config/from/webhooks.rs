@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use domain::{
-    destination::{Batch, Destination, EventFilter, Format, LogFormat},
+    destination::{Batch, Compression, Destination, EventFilter, Format, LogFormat},
     event::EventType,
     id::DestinationName,
 };
@@ -31,7 +31,9 @@ pub(crate) struct Subscription {
 impl Default for Subscription {
     /// Everything but streaming, which makes a record for each piece of each stream.
     fn default() -> Self {
-        let event_types = EventType::ALL.into_iter().filter(|kind| *kind != EventType::Streaming);
+        let event_types = EventType::ALL
+            .into_iter()
+            .filter(|kind| *kind != EventType::Streaming && !kind.is_operational());
         Self { event_types: event_types.collect(), filters: Vec::new() }
     }
 }
@@ -132,6 +134,8 @@ fn read_entry(
         concurrent_deliveries: policy.concurrent_deliveries,
         queue_size: policy.queue_size,
         rate_limit: own.rate_limit,
+        rules: None,
+        compression: Compression::None,
         privacy: own.privacy,
         signing: own.signing,
         allow_private: own.allow_private,
@@ -168,7 +172,7 @@ fn read_batch(section: &Section<'_>, format: Format, own: &Own, policy: &Policy)
     let single = match format {
         Format::Event => Some("`format: event`"),
         Format::GenericApi(LogFormat::Single) => Some("`log_format: single`"),
-        Format::GenericApi(_) => None,
+        _ => None,
     };
     if let Some(format) = single {
         parts::warn_unbatched(section, format);

@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(kept, [(large, large), (large, large), (0, 0), (0, 0), (9, 9)]);
         let Record::Sealed(cut) = &given_up.records[3] else { unreachable!("an outcome") };
         assert!(cut.request.truncated && cut.response.truncated);
-        assert_eq!(cut.facts.call.id, sealed(4, 0).call_id());
+        assert_eq!(Some(cut.facts.call.id), sealed(4, 0).call_id());
     }
 
     fn body_lengths(record: &Record) -> (usize, usize) {

@@ -102,9 +102,11 @@ fn class(failure: &Failure, is_mock: bool) -> &'static str {
         }
         FailureKind::BadResponse | FailureKind::StreamCut | FailureKind::StreamError => "APIError",
         FailureKind::UnknownModel => "ProxyModelNotFoundError",
-        FailureKind::InvalidRequest | FailureKind::Unauthorized | FailureKind::Overloaded => {
-            "ProxyException"
-        }
+        FailureKind::BudgetExceeded => "BudgetExceededError",
+        FailureKind::InvalidRequest
+        | FailureKind::Unauthorized
+        | FailureKind::ModelDenied
+        | FailureKind::Overloaded => "ProxyException",
         FailureKind::ClientDisconnected => "ClientDisconnected",
         FailureKind::Interrupted => "Interrupted",
     }
@@ -116,6 +118,8 @@ fn message(failure: &Failure, class: &str) -> String {
         failure.kind,
         FailureKind::UnknownModel
             | FailureKind::InvalidRequest
+            | FailureKind::ModelDenied
+            | FailureKind::BudgetExceeded
             | FailureKind::Unauthorized
             | FailureKind::Overloaded
             | FailureKind::Interrupted
