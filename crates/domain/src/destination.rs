@@ -64,6 +64,26 @@ impl Destination {
     }
 }
 
+/// What a destination does unless its own settings say otherwise (the sections `retry`, `delivery`
+/// and `security` of a configuration).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defaults {
+    /// When to try again, and when to stop.
+    pub retry: RetryPolicy,
+    /// One deadline for connecting, sending and reading the answer.
+    pub timeout: Duration,
+    /// Attempts running at once, at most.
+    pub concurrent_deliveries: usize,
+    /// Events read ahead of the cursor, at most.
+    pub queue_size: usize,
+    /// Bytes of a body, at most, unless a single event is larger.
+    pub batch_bytes_max: usize,
+    /// The hash of the gateway's own signature header.
+    pub signature_algorithm: SignatureAlgorithm,
+    /// The gateway's own signature header.
+    pub signature_header: String,
+}
+
 /// The HTTP method of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
@@ -89,6 +109,32 @@ pub enum Format {
     CloudEvents(CloudEventsMode),
     /// LiteLLM's alert webhook: budget events only.
     LitellmAlert,
+}
+
+impl Format {
+    /// The types that it has a form for.
+    pub const fn event_types(self) -> &'static [EventType] {
+        const OUTCOMES: &[EventType] = &[EventType::Completion, EventType::Error];
+        match self {
+            Self::Event | Self::CloudEvents(_) => &EventType::ALL,
+            Self::GenericApi(_) | Self::Otlp(_) | Self::Helicone(_) => OUTCOMES,
+            Self::LitellmAlert => &[EventType::Budget],
+        }
+    }
+
+    /// Events in a body, at most, and the longest that the first of them waits, unless the
+    /// destination says otherwise. LiteLLM documents 100 events and a minute; `OpenRouter` sends each
+    /// request's trace at once.
+    pub const fn default_batch(self) -> (usize, Duration) {
+        match self {
+            Self::GenericApi(LogFormat::JsonArray | LogFormat::Ndjson) => {
+                (100, Duration::from_mins(1))
+            }
+            Self::CloudEvents(CloudEventsMode::Batch) => (100, Duration::from_secs(1)),
+            Self::Otlp(_) => (1, Duration::from_secs(1)),
+            _ => (1, Duration::ZERO),
+        }
+    }
 }
 
 /// What `otlp` can be told.
