@@ -10,7 +10,7 @@ use domain::{
     event::EventType,
     time::{Clock, SystemClock},
 };
-use proxy::{Gateway, Server, Stopping};
+use proxy::{Doors, Gateway, Server, Stopping};
 use store::sqlite::{self, Store};
 use tokio::{
     net::TcpListener,
@@ -67,10 +67,10 @@ impl App {
             .block_on(TcpListener::bind(listen))
             .with_context(|| format!("could not listen on {listen}"))?;
         let address = listener.local_addr().context("could not read the listener's address")?;
-        let gateway = Arc::new(Gateway::new(proxy, journal, clock, wants_pieces));
+        let gateway = Arc::new(Gateway::new(proxy, journal, clock, wants_pieces, Arc::new(|_: &_| None)));
         let stopping = Stopping::default();
         let settle = CancellationToken::new();
-        let server = callers.spawn(Server::new(gateway, listener).run(stopping.clone()));
+        let server = callers.spawn(Server::new(gateway, listener, Doors::none()).run(stopping.clone()));
         let delivery = background.spawn(service.run(settle.clone()));
         Ok(Self { callers, background, store, address, server, delivery, stopping, settle })
     }

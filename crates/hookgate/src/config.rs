@@ -276,6 +276,8 @@ impl<'a> Sections<'a> {
             proxy: proxy::config::Config {
                 listen,
                 master_key: general.master_key,
+                keys: Vec::new(),
+                global_max_parallel_requests: None,
                 deployments,
                 routing,
                 limits: own.limits,

@@ -12,6 +12,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The key that callers must show; `None` lets everyone in (loopback only).
     pub master_key: Option<Secret>,
+    /// Keys beside the master key. Of no meaning without one: then nobody is asked for a key.
+    pub keys: Vec<Key>,
+    /// Calls of all callers that run at once; more are answered with 429
+    /// (`general_settings.global_max_parallel_requests`).
+    pub global_max_parallel_requests: Option<u32>,
     /// What calls may be sent to, in the file's order.
     pub deployments: Vec<Deployment>,
     /// How a deployment is chosen, and what follows a failure.
@@ -25,6 +30,23 @@ pub struct Config {
     pub turn_off_message_logging: bool,
     /// How long running calls may go on after SIGTERM.
     pub drain_timeout: Duration,
+}
+
+/// A key that callers may show beside the master key, and what it lets them do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its name, unique: events and budgets go by it.
+    pub name: String,
+    /// The SHA-256 of its text, 64 hexadecimal digits in lower case.
+    pub hash: String,
+    /// Globs over the model names that callers use; empty for all.
+    pub models: Vec<String>,
+    /// Calls a minute.
+    pub rpm: Option<u32>,
+    /// Tokens a minute, of prompts and answers.
+    pub tpm: Option<u32>,
+    /// Calls at once.
+    pub max_parallel_requests: Option<u32>,
 }
 
 /// A provider, a model there and a credential.
@@ -48,6 +70,12 @@ pub struct Deployment {
     pub include_usage: bool,
     /// The answer instead of a provider's: text, an object, or one of LiteLLM's error mocks.
     pub mock_response: Option<Value>,
+    /// Calls a minute that it is asked; the router passes it over beyond.
+    pub rpm: Option<u32>,
+    /// Tokens a minute, of prompts and answers; the router passes it over beyond.
+    pub tpm: Option<u32>,
+    /// Calls that it is asked at once; the router passes it over beyond.
+    pub max_parallel_requests: Option<u32>,
 }
 
 /// What is shown to a provider.

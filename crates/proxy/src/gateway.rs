@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{call::Call, time::Clock};
+use domain::{call::Call, failure::Failure, time::Clock};
 use store::journal::Journal;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,18 @@ use crate::{
 /// recorded. Asked once per streamed call.
 pub type WantsPieces = Arc<dyn Fn(&Call) -> bool + Send + Sync>;
 
+/// Says which calls may not be paid for any more. A closure is one.
+pub trait Budgets: Send + Sync + 'static {
+    /// Why a call is refused, or `None`. Asked once per call, at its admission; it must not wait.
+    fn refusal(&self, call: &Call) -> Option<Failure>;
+}
+
+impl<F: Fn(&Call) -> Option<Failure> + Send + Sync + 'static> Budgets for F {
+    fn refusal(&self, call: &Call) -> Option<Failure> {
+        self(call)
+    }
+}
+
 /// What all calls share. Cheap to clone behind an `Arc`.
 pub struct Gateway {
     pub(crate) config: Config,
@@ -25,6 +37,7 @@ pub struct Gateway {
     pub(crate) upstream: Upstream,
     pub(crate) in_flight: InFlight,
     pub(crate) wants_pieces: WantsPieces,
+    pub(crate) budgets: Arc<dyn Budgets>,
     /// Cancelled when the drain is over: calls still running end with an error.
     pub(crate) cut: CancellationToken,
     /// Cancelled when the gateway begins to stop: readiness says so.
@@ -38,6 +51,7 @@ impl Gateway {
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
         wants_pieces: WantsPieces,
+        budgets: Arc<dyn Budgets>,
     ) -> Self {
         let mut deployments: HashMap<String, Vec<Arc<Deployment>>> = HashMap::new();
         for deployment in &config.deployments {
@@ -55,6 +69,7 @@ impl Gateway {
             clock,
             in_flight,
             wants_pieces,
+            budgets,
             cut: CancellationToken::new(),
             draining: CancellationToken::new(),
         }

@@ -42,4 +42,4 @@ mod reply;
 
 pub use gateway::Gateway;
 pub use recover::recover;
-pub use server::{Server, Stopping};
+pub use server::{ClientAddr, Doors, Server, Stopping};

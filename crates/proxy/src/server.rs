@@ -27,7 +27,37 @@ const PARSER_HEADERS_MAX: usize = 1024;
 pub struct Server {
     gateway: Arc<Gateway>,
     listener: TcpListener,
-    doors: Router,
+    doors: Doors,
+}
+
+/// Doors of others beside the LLM API, such as those that manage destinations.
+///
+/// Their requests carry two extensions: `Result<Caller, Refusal>`, who calls or why they may not,
+/// on which the door decides and answers in its own shape; and [`ClientAddr`].
+#[derive(Debug, Clone)]
+pub struct Doors {
+    /// Answers requests at the paths that it owns.
+    pub router: Router,
+    /// Whether a path is one of its own.
+    pub owns: fn(&str) -> bool,
+}
+
+impl Doors {
+    /// No doors.
+    pub fn none() -> Self {
+        Self { router: Router::new(), owns: |_| false }
+    }
+}
+
+/// Where a request came from: an extension of requests to doors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddr(pub SocketAddr);
+
+/// The doors of both kinds, as each connection has them.
+#[derive(Clone)]
+pub(crate) struct AllDoors {
+    pub(crate) own: Router,
+    pub(crate) others: Doors,
 }
 
 /// How a server stops: `drain` ends accepting, `cut` ends what is still running.
@@ -40,9 +70,9 @@ pub struct Stopping {
 }
 
 impl Server {
-    /// Serves what `gateway` knows on `listener`: the LLM API, and the doors beside it.
-    pub fn new(gateway: Arc<Gateway>, listener: TcpListener) -> Self {
-        let doors = doors::router(Arc::clone(&gateway));
+    /// Serves what `gateway` knows on `listener`: the LLM API, its own doors, and `doors` at the
+    /// paths that they own.
+    pub fn new(gateway: Arc<Gateway>, listener: TcpListener, doors: Doors) -> Self {
         Self { gateway, listener, doors }
     }
 
@@ -50,6 +80,7 @@ impl Server {
     /// off those that did not, and returns once every connection is closed.
     pub async fn run(self, stopping: Stopping) {
         let Self { gateway, listener, doors } = self;
+        let doors = AllDoors { own: doors::router(Arc::clone(&gateway)), others: doors };
         let places = Arc::new(Semaphore::new(gateway.config.limits.connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -108,7 +139,7 @@ async fn accept(
 /// What one connection needs.
 struct Serving {
     gateway: Arc<Gateway>,
-    doors: Router,
+    doors: AllDoors,
     drain: CancellationToken,
 }
 

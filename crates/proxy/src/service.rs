@@ -30,15 +30,16 @@ use crate::{
     gateway::Gateway,
     reply::{Reply, ReplyBody, error_reply, json_reply, name_call},
     seal::{OpenCall, interrupted},
+    server::{AllDoors, ClientAddr},
     upstream::failure,
 };
 
 /// Answers one request. It never fails: whatever goes wrong becomes an answer.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
-    doors: Router,
+    doors: AllDoors,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
     let header_bytes: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -48,13 +49,19 @@ pub(crate) async fn serve(
     }
     let path = request.uri().path();
     if is_public(path) {
-        return Ok(door(doors, request).await);
+        return Ok(door(doors.own, request).await);
     }
-    let caller = match authorize(&gateway.config, request.headers(), request.uri()) {
+    let authorized = authorize(&gateway.config, request.headers(), request.uri());
+    if (doors.others.owns)(path) {
+        request.extensions_mut().insert(authorized);
+        request.extensions_mut().insert(ClientAddr(peer));
+        return Ok(door(doors.others.router, request).await);
+    }
+    let caller = match authorized {
         Ok(caller) => caller,
         Err(refusal) => return Ok(refuse(&refusal)),
     };
-    let Some(endpoint) = endpoint(path) else { return Ok(door(doors, request).await) };
+    let Some(endpoint) = endpoint(path) else { return Ok(door(doors.own, request).await) };
     if request.method() != Method::POST {
         let message = format!("{path} takes POST");
         let mut reply = error_reply(&failure(FailureKind::InvalidRequest, 405, message));
@@ -371,6 +378,9 @@ mod tests {
             weight: 1,
             include_usage: true,
             mock_response: None,
+            rpm: None,
+            tpm: None,
+            max_parallel_requests: None,
         }
     }
 
@@ -379,6 +389,8 @@ mod tests {
         let config = Config {
             listen: provider,
             master_key: None,
+            keys: Vec::new(),
+            global_max_parallel_requests: None,
             deployments: vec![deployment(provider)],
             routing: Routing {
                 num_retries: 0,
@@ -394,7 +406,13 @@ mod tests {
             drain_timeout: minutes,
         };
         let never = Arc::new(|_: &Call| false);
-        let gateway = Arc::new(Gateway::new(config, journal, Arc::new(SystemClock), never));
+        let gateway = Arc::new(Gateway::new(
+            config,
+            journal,
+            Arc::new(SystemClock),
+            never,
+            Arc::new(|_: &Call| None),
+        ));
         let arrived_at = SystemClock.now();
         let call = Arc::new(Call {
             id: CallId::new(arrived_at, [0; 10]),

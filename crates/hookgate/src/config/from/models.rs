@@ -147,6 +147,9 @@ impl Entry<'_> {
             weight: 1,
             include_usage: include_usage.unwrap_or(true),
             mock_response,
+            rpm: None,
+            tpm: None,
+            max_parallel_requests: None,
         };
         Some((deployment, weight.unwrap_or(1.0)))
     }
