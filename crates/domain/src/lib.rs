@@ -27,6 +27,8 @@ pub mod note;
 
 pub mod record;
 
+pub mod network;
+
 pub mod destination;
 
 pub mod delivery;
