@@ -48,6 +48,11 @@ pub struct Destination {
     pub signing: Option<Signing>,
     /// Whether its address may be private: true for those of the operator's own file.
     pub allow_private: bool,
+    /// Whom it trusts and how it shows itself, where that is not as for every destination.
+    pub tls: Option<Tls>,
+    /// Whether deliveries go one by one in the journal's order: one that fails holds up the rest
+    /// until it passes or is given up.
+    pub strict_order: bool,
     /// The standby that the lane sends to while this one is failing.
     pub backup: Option<Box<Destination>>,
 }
@@ -82,6 +87,24 @@ pub struct Defaults {
     pub signature_algorithm: SignatureAlgorithm,
     /// The gateway's own signature header.
     pub signature_header: String,
+}
+
+/// TLS towards one destination. Built and checked by `hookgate::config` or a door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Root certificates as PEM, instead of the bundled ones; `None` trusts those.
+    pub roots: Option<String>,
+    /// What the gateway shows of itself (mTLS).
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate to show, and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain as PEM, the gateway's own certificate first.
+    pub chain: String,
+    /// Its private key as PEM (PKCS#8, PKCS#1 or SEC1).
+    pub key: Secret,
 }
 
 /// The HTTP method of deliveries.

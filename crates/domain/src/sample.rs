@@ -125,6 +125,8 @@ pub fn destination() -> Destination {
         compression: Compression::None,
         signing: None,
         allow_private: false,
+        tls: None,
+        strict_order: false,
         backup: None,
     }
 }
