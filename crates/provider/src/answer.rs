@@ -18,7 +18,7 @@ use domain::{deployment::Dialect, exchange::Exchange, usage::Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{anthropic, openai::CallerStream as _, usage};
+use crate::{anthropic, stream::CallerStream as _, usage};
 use assemble::Assembly;
 use loose::{LooseCount, LooseStr, LooseText};
 

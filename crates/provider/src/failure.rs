@@ -5,8 +5,11 @@
 //! code or type does, and for Anthropic's "prompt is too long", which has neither, its message.
 //! Whether to try again is not decided here.
 
-use domain::failure::{Failure, FailureKind};
-use serde_json::Value;
+use domain::{
+    call::Endpoint,
+    failure::{Failure, FailureKind},
+};
+use serde_json::{Value, json};
 
 /// The most of a provider's message that is kept, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
@@ -59,6 +62,47 @@ pub fn from_event(data: &[u8]) -> Failure {
         param: said.param,
         retry_after_secs: None,
         limit: None,
+    }
+}
+
+/// The body of the error answer that tells a caller what a failure was, in the shape of the API that
+/// was called.
+///
+/// `OpenAI`'s is `{"error": {"message", "type", "param", "code"}}`.
+pub fn error_body(_endpoint: Endpoint, failure: &Failure) -> String {
+    let kind = failure.provider_type.as_deref().unwrap_or_else(|| openai_type(failure.kind));
+    let code = failure.code.clone().unwrap_or_else(|| failure.kind.as_str().to_owned());
+    json!({"error": {
+        "message": failure.message,
+        "type": kind,
+        "param": failure.param,
+        "code": code,
+    }})
+    .to_string()
+}
+
+/// `OpenAI`'s error types, as its SDKs and LiteLLM's users know them.
+const fn openai_type(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Unauthorized | FailureKind::Authentication => "authentication_error",
+        FailureKind::RateLimit => "rate_limit_error",
+        FailureKind::Timeout => "timeout_error",
+        FailureKind::BudgetExceeded => "budget_exceeded",
+        FailureKind::ModelDenied => "key_model_access_denied",
+        FailureKind::Overloaded => "overloaded_error",
+        FailureKind::Internal | FailureKind::Interrupted => "internal_server_error",
+        FailureKind::InvalidRequest
+        | FailureKind::UnknownModel
+        | FailureKind::BadRequest
+        | FailureKind::ContextWindowExceeded
+        | FailureKind::ContentFilter
+        | FailureKind::NotFound
+        | FailureKind::ClientDisconnected => "invalid_request_error",
+        FailureKind::Connection
+        | FailureKind::ProviderError
+        | FailureKind::BadResponse
+        | FailureKind::StreamCut
+        | FailureKind::StreamError => "api_error",
     }
 }
 

@@ -14,7 +14,11 @@ pub mod sse;
 
 pub mod failure;
 
-pub mod openai;
+pub mod protocol;
+
+pub mod request;
+
+pub mod stream;
 
 pub mod anthropic;
 
@@ -31,3 +35,17 @@ pub mod usage;
 pub mod answer;
 
 pub mod derive;
+
+/// The names that chat calls knew before there were other APIs.
+pub mod openai {
+    use bytes::Bytes;
+    use domain::call::Endpoint;
+
+    pub use crate::stream::{CallerStream, Chunks as Passthrough};
+    use crate::{request::passthrough, scan::Scan};
+
+    /// See [`passthrough`].
+    pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Vec<Bytes> {
+        passthrough(Endpoint::ChatCompletions, body, scan, model, ask_usage)
+    }
+}

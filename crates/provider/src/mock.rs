@@ -10,6 +10,7 @@
 
 use bytes::Bytes;
 use domain::{
+    call::Endpoint,
     failure::{Failure, FailureKind},
     id::CallId,
 };
@@ -35,6 +36,8 @@ pub enum MockAnswer {
 /// What the answer is for.
 #[derive(Debug, Clone, Copy)]
 pub struct MockRequest<'a> {
+    /// The API that was called: the answer is in its form.
+    pub endpoint: Endpoint,
     /// The model's name in the answer.
     pub model: &'a str,
     /// Whether a stream was asked for.
@@ -287,6 +290,7 @@ mod tests {
 
     fn request(stream: bool) -> MockRequest<'static> {
         MockRequest {
+            endpoint: Endpoint::ChatCompletions,
             model: "gpt-4o",
             stream,
             include_usage: true,

@@ -12,6 +12,7 @@ mod answer;
 use std::ops::Range;
 
 use bytes::Bytes;
+use domain::call::Endpoint;
 
 use self::answer::Answer;
 use crate::{
@@ -30,7 +31,7 @@ const MESSAGES: &[u8] = br#"[{"role":"user","content":"redacted-by-litellm"}]"#;
 ///
 /// `messages` become one message as LiteLLM writes it; `prompt`, `input`, `system` and the like
 /// become the mark; in `tools` and in an answer's format all texts but types and names do.
-pub fn request(body: &[u8]) -> Bytes {
+pub fn request(_endpoint: Endpoint, body: &[u8]) -> Bytes {
     if !json::is_object(body) {
         return Bytes::new();
     }
@@ -49,7 +50,7 @@ pub fn request(body: &[u8]) -> Bytes {
 
 /// An answer's body without its texts, in `OpenAI`'s or Anthropic's dialect; empty if it is not a
 /// JSON object.
-pub fn response(body: &[u8]) -> Bytes {
+pub fn response(_endpoint: Endpoint, body: &[u8]) -> Bytes {
     Answer::default().redact(body).unwrap_or_default().into()
 }
 
@@ -57,7 +58,7 @@ pub fn response(body: &[u8]) -> Bytes {
 ///
 /// Joined, what is left of a choice's text is the mark once, and of a tool's arguments `{}`.
 /// Comments, events that are not JSON and a last event that was cut are left out.
-pub fn stream(body: &[u8]) -> Bytes {
+pub fn stream(_endpoint: Endpoint, body: &[u8]) -> Bytes {
     let mut answer = Answer::default();
     let mut out = Vec::with_capacity(body.len());
     for event in sse::events(body) {
@@ -140,6 +141,8 @@ mod tests {
 
     use super::*;
 
+    const CHAT: Endpoint = Endpoint::ChatCompletions;
+
     fn text(bytes: &Bytes) -> String {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
@@ -147,9 +150,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out() {
         for bytes in [&b"<html>SECRET"[..], b"[\"SECRET\"]", b"{\"id\":1", b"\"SECRET\"", b""] {
-            assert!(request(bytes).is_empty());
-            assert!(response(bytes).is_empty());
-            assert!(stream(bytes).is_empty());
+            assert!(request(CHAT, bytes).is_empty());
+            assert!(response(CHAT, bytes).is_empty());
+            assert!(stream(CHAT, bytes).is_empty());
         }
     }
 
@@ -190,11 +193,11 @@ mod tests {
         #[test]
         fn law_no_text_of_an_answer_survives(answer in answer()) {
             let body = answer.to_string();
-            let redacted = text(&response(body.as_bytes()));
+            let redacted = text(&response(CHAT, body.as_bytes()));
             prop_assert!(!redacted.contains("SECRET"), "{redacted}");
             prop_assert!(redacted.is_empty() != answer.is_object());
             prop_assert!(redacted.is_empty() || json::is_object(redacted.as_bytes()));
-            let streamed = text(&stream(format!("data: {body}\n\n").as_bytes()));
+            let streamed = text(&stream(CHAT, format!("data: {body}\n\n").as_bytes()));
             prop_assert!(!streamed.contains("SECRET"), "{streamed}");
         }
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use domain::failure::Failure;
 use proptest::prelude::*;
-use provider::{anthropic, json, openai::CallerStream};
+use provider::{anthropic, json, stream::CallerStream};
 
 const CREATED: i64 = 1_795_227_718;
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use domain::call::Endpoint;
 use provider::redact;
 
 #[test]
@@ -17,11 +18,11 @@ fn every_case_keeps_what_its_snapshot_says_and_no_text() {
     for folder in folders {
         let read = |name: &str| std::fs::read(folder.join(name)).ok();
         let left = if let Some(body) = read("request.json") {
-            redact::request(&body)
+            redact::request(Endpoint::ChatCompletions, &body)
         } else if let Some(body) = read("response.json") {
-            redact::response(&body)
+            redact::response(Endpoint::ChatCompletions, &body)
         } else {
-            redact::stream(&read("stream.sse").unwrap())
+            redact::stream(Endpoint::ChatCompletions, &read("stream.sse").unwrap())
         };
         let left = String::from_utf8(left.to_vec()).unwrap();
         assert!(!left.is_empty() && !left.contains("SECRET"), "{}", folder.display());

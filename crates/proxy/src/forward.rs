@@ -190,6 +190,7 @@ impl Mock {
             return Err(failure(FailureKind::Timeout, 408, message).into());
         };
         let asked = mock::MockRequest {
+            endpoint: open.call.endpoint,
             model: &deployment.facts.model_name,
             stream: open.call.stream,
             include_usage: true,

@@ -274,11 +274,12 @@ impl OpenCall {
     }
 
     fn redact(&self, request: &mut Payload, response: &mut Payload) {
-        request.bytes = provider::redact::request(&request.bytes);
+        let endpoint = self.call.endpoint;
+        request.bytes = provider::redact::request(endpoint, &request.bytes);
         response.bytes = if self.answered.is_stream {
-            provider::redact::stream(&response.bytes)
+            provider::redact::stream(endpoint, &response.bytes)
         } else {
-            provider::redact::response(&response.bytes)
+            provider::redact::response(endpoint, &response.bytes)
         };
     }
 

@@ -11,7 +11,7 @@ use domain::failure::{Failure, FailureKind};
 use serde_json::value::RawValue;
 
 use crate::{
-    openai::is_for_gateway,
+    request::is_for_gateway,
     scan::{Scan, key_text, scan, text},
     splice::{Edit, splice},
 };
@@ -105,13 +105,13 @@ impl Object {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        self.0.push_str(&crate::openai::quoted(key));
+        self.0.push_str(&crate::request::quoted(key));
         self.0.push(':');
         self.0.push_str(raw);
     }
 
     fn add_text(&mut self, key: &str, text: &str) {
-        self.add(key, &crate::openai::quoted(text));
+        self.add(key, &crate::request::quoted(text));
     }
 
     /// Adds a member that may be absent.

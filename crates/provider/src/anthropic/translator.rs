@@ -18,9 +18,10 @@ use serde_json::value::RawValue;
 use super::{finish_reason, usage::Reported};
 use crate::{
     failure::from_event,
-    openai::{CallerStream, Deltas, cut_short, garbage, quoted},
+    request::quoted,
     scan::text,
     sse::{self, DONE, Splitter, SseEvent},
+    stream::{CallerStream, Deltas, cut_short, garbage},
 };
 
 /// Translates a Messages stream while it runs.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Fields, Object, array, parts, refuse};
-use crate::openai::quoted;
+use crate::request::quoted;
 
 #[derive(Deserialize)]
 struct Message<'a> {

@@ -1,54 +1,35 @@
-//! `OpenAI`'s dialect: requests on their way to a provider, streams on their way to the caller.
+//! Requests on their way to a provider that speaks the caller's protocol.
 //!
-//! A request keeps the caller's bytes but for the edits listed at [`request`]; what a whole answer
-//! says is not touched at all. Which deployment is asked, and what its failure means for the call,
-//! is not decided here.
-
-mod deltas;
-mod passthrough;
+//! A request keeps the caller's bytes but for the edits listed at [`passthrough`]. Which deployment
+//! is asked is not decided here.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::{event::Delta, failure::Failure};
+use domain::call::Endpoint;
 
-pub use self::passthrough::Passthrough;
-pub(crate) use self::{
-    deltas::Deltas,
-    passthrough::{cut_short, garbage},
-};
 use crate::{
     scan::{Scan, key_text, scan},
     splice::{Edit, splice, splice_pieces},
 };
 
-/// What goes to the caller of a stream in `OpenAI`'s dialect.
-pub trait CallerStream: Send {
-    /// Takes bytes from the provider; appends to `out` what the caller gets now, in whole events.
-    ///
-    /// Of a failure of kind `StreamError` the caller has been told by the last bytes of `out`; of
-    /// any other it has not. After a failure the stream takes nothing more.
-    fn push(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Failure>;
-
-    /// Deltas seen since the last call; always empty unless built with `want_deltas`.
-    fn take_deltas(&mut self) -> Vec<Delta>;
-
-    /// Whether the protocol's end was seen, and all is in `out`. What follows it is ignored.
-    fn is_complete(&self) -> bool;
-
-    /// The provider's bytes ended: appends what is due, or says why this is no clean end.
-    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Failure>;
-}
-
-/// The body that a provider in `OpenAI`'s dialect gets: the caller's, with these edits.
+/// The body that a provider gets which speaks the caller's protocol: the caller's, with these edits.
 ///
-/// `model` becomes the deployment's; with `ask_usage` a streamed call gets
-/// `stream_options.include_usage: true`, the other members of its `stream_options` kept; fields
-/// that are addressed to the gateway are removed. The body comes in pieces, so that a long prompt
-/// is not copied; if nothing of this changes a byte, as the one that it was.
-pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Vec<Bytes> {
+/// `model` becomes the deployment's; with `ask_usage` a streamed chat or text completion gets
+/// `stream_options.include_usage: true`, the other members of its `stream_options` kept (the other
+/// APIs report usage unasked); fields that are addressed to the gateway are removed. The body comes
+/// in pieces, so that a long prompt is not copied; if nothing of this changes a byte, as the one
+/// that it was.
+pub fn passthrough(
+    endpoint: Endpoint,
+    body: &Bytes,
+    scan: &Scan,
+    model: &str,
+    ask_usage: bool,
+) -> Vec<Bytes> {
     let model = quoted(model);
-    let options = if ask_usage && scan.bool(body, "stream") == Some(true) {
+    let may_ask = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::TextCompletions);
+    let options = if ask_usage && may_ask && scan.bool(body, "stream") == Some(true) {
         with_usage(scan.raw(body, "stream_options"))
     } else {
         None
@@ -66,6 +47,26 @@ pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Vec<B
     }
     edits.extend(ours.iter().map(|key| Edit::Remove { key }));
     splice_pieces(body, scan, &edits)
+}
+
+/// The field that a body of this API must have beside `model`, and has not; `None` if it has it.
+///
+/// A response may do without `input` where it goes on from something that the provider keeps.
+pub fn missing_field(endpoint: Endpoint, body: &[u8], scan: &Scan) -> Option<&'static str> {
+    let has = |key| scan.member(body, key).is_some();
+    let field = required_field(endpoint);
+    let goes_on = endpoint == Endpoint::Responses
+        && ["prompt", "previous_response_id", "conversation"].into_iter().any(has);
+    (!goes_on && !has(field)).then_some(field)
+}
+
+/// The field that holds what a call of this API is about.
+const fn required_field(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Messages => "messages",
+        Endpoint::TextCompletions => "prompt",
+        Endpoint::Embeddings | Endpoint::Responses => "input",
+    }
 }
 
 /// Whether a top-level field is addressed to the gateway and unknown to providers.
@@ -111,7 +112,8 @@ mod tests {
     fn asked(body: &str, ask_usage: bool) -> String {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let scan = scan(&body).unwrap();
-        let asked = request(&body, &scan, "gpt-4o", ask_usage).concat();
+        let asked =
+            passthrough(Endpoint::ChatCompletions, &body, &scan, "gpt-4o", ask_usage).concat();
         String::from_utf8(asked).unwrap()
     }
 
@@ -156,6 +158,7 @@ mod tests {
     fn a_request_that_needs_no_edit_is_not_copied() {
         let body = Bytes::from_static(br#"{"model":"gpt-4o","messages":[]}"#);
         let scan = scan(&body).unwrap();
-        assert_eq!(request(&body, &scan, "gpt-4o", true)[0].as_ptr(), body.as_ptr());
+        let asked = passthrough(Endpoint::ChatCompletions, &body, &scan, "gpt-4o", true);
+        assert_eq!(asked[0].as_ptr(), body.as_ptr());
     }
 }

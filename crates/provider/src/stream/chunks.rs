@@ -1,4 +1,4 @@
-//! A stream that is in the caller's dialect already.
+//! A stream of chat or text completions whose provider speaks `OpenAI`'s dialect.
 //!
 //! Bytes pass as they are, without a copy, except that a final chunk which only carries usage is
 //! left out if the caller did not ask for it. An event is parsed only if a search of its bytes says
@@ -33,7 +33,7 @@ static FINISH_REASON: LazyLock<Finder<'static>> =
 
 /// A stream that is in the caller's dialect already.
 #[derive(Debug)]
-pub struct Passthrough {
+pub struct Chunks {
     splitter: Splitter,
     hide_usage: bool,
     deltas: Deltas,
@@ -63,7 +63,7 @@ enum Verdict {
     Garbage(Failure),
 }
 
-impl Passthrough {
+impl Chunks {
     /// `hide_usage`: the caller did not ask for the usage chunk. `want_deltas`: collect deltas. No
     /// event may be larger than `event_bytes_max`.
     pub fn new(hide_usage: bool, want_deltas: bool, event_bytes_max: usize) -> Self {
@@ -140,7 +140,7 @@ impl Passthrough {
     }
 }
 
-impl CallerStream for Passthrough {
+impl CallerStream for Chunks {
     fn push(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Failure> {
         if self.seen == Seen::End {
             return Ok(());
@@ -285,7 +285,7 @@ mod tests {
 
     /// What the caller got of a stream, and how it ended.
     fn passed(reads: &[&[u8]], hide_usage: bool) -> (String, Result<bool, Failure>) {
-        let mut stream = Passthrough::new(hide_usage, false, 4096);
+        let mut stream = Chunks::new(hide_usage, false, 4096);
         let mut out = Vec::new();
         let pushed =
             reads.iter().try_for_each(|r| stream.push(Bytes::copy_from_slice(r), &mut out));
@@ -390,14 +390,14 @@ mod tests {
     fn a_read_of_whole_events_passes_as_one_piece_and_without_a_copy() {
         let bytes = Bytes::from(stream(&[ROLE, TEXT, STOP]));
         let mut out = Vec::new();
-        Passthrough::new(true, false, 4096).push(bytes.clone(), &mut out).unwrap();
+        Chunks::new(true, false, 4096).push(bytes.clone(), &mut out).unwrap();
         assert_eq!(out.len(), 1);
         assert_eq!((out[0].as_ptr(), out[0].len()), (bytes.as_ptr(), bytes.len()));
     }
 
     #[test]
     fn deltas_are_numbered_by_choice_and_the_last_one_ends_it() {
-        let mut passthrough = Passthrough::new(true, true, 4096);
+        let mut passthrough = Chunks::new(true, true, 4096);
         let other = r#"{"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"length"}]}"#;
         let bytes = stream(&[ROLE, TEXT, other, TEXT, STOP, USAGE, "[DONE]"]);
         passthrough.push(bytes.into(), &mut Vec::new()).unwrap();
