@@ -39,7 +39,7 @@ pub struct App {
 impl App {
     /// Starts everything; returns once callers can connect.
     pub fn start(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { proxy, store, destinations, delivery } = settings;
+        let Settings { proxy, store, destinations, delivery, .. } = settings;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let callers = runtime("callers", cores)?;
@@ -67,10 +67,12 @@ impl App {
             .block_on(TcpListener::bind(listen))
             .with_context(|| format!("could not listen on {listen}"))?;
         let address = listener.local_addr().context("could not read the listener's address")?;
-        let gateway = Arc::new(Gateway::new(proxy, journal, clock, wants_pieces, Arc::new(|_: &_| None)));
+        let gateway =
+            Arc::new(Gateway::new(proxy, journal, clock, wants_pieces, Arc::new(|_: &_| None)));
         let stopping = Stopping::default();
         let settle = CancellationToken::new();
-        let server = callers.spawn(Server::new(gateway, listener, Doors::none()).run(stopping.clone()));
+        let server =
+            callers.spawn(Server::new(gateway, listener, Doors::none()).run(stopping.clone()));
         let delivery = background.spawn(service.run(settle.clone()));
         Ok(Self { callers, background, store, address, server, delivery, stopping, settle })
     }

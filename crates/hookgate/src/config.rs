@@ -26,7 +26,12 @@ use std::{
     time::Duration,
 };
 
-use domain::destination::Destination;
+use domain::{
+    budget::Budget,
+    destination::{Defaults, Destination},
+    network::Network,
+    secret::Secret,
+};
 use store::sqlite::Durability;
 
 use self::{
@@ -49,6 +54,12 @@ pub(crate) use self::{describe::describe, report::count};
 /// Every setting of ours with its default, as text for people.
 pub const DEFAULTS: &str = include_str!("../../../config/default.yaml");
 
+/// The variable with the key that stored secrets are sealed with.
+pub const ENCRYPTION_KEY_VARIABLE: &str = "HOOKGATE_ENCRYPTION_KEY";
+
+/// A shorter one is easily guessed.
+const ENCRYPTION_KEY_CHARS_MIN: usize = 16;
+
 /// The data directory if nothing names another, within the working directory.
 pub const DATA_DIR: &str = "hookgate-data";
 
@@ -61,8 +72,16 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Where events go, in the files' order; a standby stands inside its primary.
     pub destinations: Vec<Destination>,
+    /// What destinations do unless they say otherwise, also those made through a door.
+    pub defaults: Defaults,
     /// What concerns deliveries to all destinations.
     pub delivery: DeliverySettings,
+    /// Which addresses deliveries may go to.
+    pub egress: EgressSettings,
+    /// Limits on spending, in the files' order.
+    pub budgets: Vec<Budget>,
+    /// Whose gateway it is: what budget events name (`hookgate.org_id`).
+    pub org_id: String,
 }
 
 /// Where and how long records are kept.
@@ -76,6 +95,9 @@ pub struct StoreSettings {
     pub retention: Duration,
     /// Bytes of disk set aside, so that outcomes fit when the disk is full.
     pub ballast_bytes: u64,
+    /// What stored secrets are sealed with (the variable `HOOKGATE_ENCRYPTION_KEY`); `None` takes the
+    /// key file in the data directory.
+    pub encryption_key: Option<Secret>,
 }
 
 /// What concerns deliveries to all destinations.
@@ -86,6 +108,18 @@ pub struct DeliverySettings {
     /// The age of a signed delivery beyond which a receiver should refuse it
     /// (`security.timestamp_tolerance_ms`). The gateway's own receivers do.
     pub timestamp_tolerance: Duration,
+    /// How long a destination may fail without a success before it is disabled; `None` never.
+    pub disable_after: Option<Duration>,
+}
+
+/// Which addresses deliveries may go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressSettings {
+    /// Whether destinations made through a door must have `https` URLs: they must unless
+    /// `security.require_https` is false.
+    pub doors_require_https: bool,
+    /// Private networks that every destination may be in (`security.allow_private_destinations`).
+    pub allow_private_destinations: Vec<Network>,
 }
 
 /// The variables of an environment, by name.
@@ -290,11 +324,20 @@ impl<'a> Sections<'a> {
                 durability: policy.durability,
                 retention: policy.retention,
                 ballast_bytes: own.ballast_bytes,
+                encryption_key: encryption_key(&sources.environment, report),
             },
             destinations,
+            defaults: policy.defaults,
+            egress: EgressSettings {
+                doors_require_https: policy.require_https.unwrap_or(true),
+                allow_private_destinations: policy.allow_private_destinations,
+            },
+            budgets: Vec::new(),
+            org_id: own.org_id,
             delivery: DeliverySettings {
                 settle_timeout: policy.settle_timeout,
                 timestamp_tolerance: policy.timestamp_tolerance,
+                disable_after: policy.disable_after,
             },
         }
     }
@@ -336,6 +379,18 @@ impl<'a> Sections<'a> {
             webhooks.finish(Unknown::Warn, &[]);
         }
     }
+}
+
+/// The key that stored secrets are sealed with, if the environment has one.
+fn encryption_key(environment: &Environment, report: &Report) -> Option<Secret> {
+    let text = environment.get(ENCRYPTION_KEY_VARIABLE).filter(|text| !text.is_empty())?;
+    if text.chars().count() < ENCRYPTION_KEY_CHARS_MIN {
+        report.problem_outside(format!(
+            "{ENCRYPTION_KEY_VARIABLE} must have at least {ENCRYPTION_KEY_CHARS_MIN} characters; \
+             make one with: openssl rand -base64 32"
+        ));
+    }
+    Some(Secret::new(text))
 }
 
 /// Where the gateway listens: beyond this machine only behind a master key.

@@ -83,7 +83,7 @@ pub(crate) fn check_address(
             .map_err(|refusal| format!("must not be sent to: {refusal}"))?;
     }
     let is_plain = url.scheme() == "http";
-    if is_plain && policy.require_https {
+    if is_plain && policy.require_https == Some(true) {
         return Err("must begin with https://, as security.require_https is true".to_owned());
     }
     let warning = (is_plain && !is_loopback(&url))
@@ -195,8 +195,8 @@ pub(crate) fn signing(section: &Section<'_>, policy: &Policy) -> Option<Signing>
         section.get("secret")?.item_or_items().iter().filter_map(signing_secret).collect();
     (!secrets.is_empty()).then(|| Signing {
         secrets,
-        algorithm: policy.signature_algorithm,
-        header: policy.signature_header.clone(),
+        algorithm: policy.defaults.signature_algorithm,
+        header: policy.defaults.signature_header.clone(),
         signed_content: signed_content.unwrap_or_default(),
     })
 }

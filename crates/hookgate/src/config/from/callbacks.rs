@@ -263,15 +263,17 @@ impl Reader<'_> {
             filters: own.filters.unwrap_or_default(),
             sample_rate: own.sample_rate,
             retry: self.read_retry(&section),
-            timeout: timeout.unwrap_or(self.policy.timeout),
-            concurrent_deliveries: self.policy.concurrent_deliveries,
-            queue_size: self.policy.queue_size,
+            timeout: timeout.unwrap_or(self.policy.defaults.timeout),
+            concurrent_deliveries: self.policy.defaults.concurrent_deliveries,
+            queue_size: self.policy.defaults.queue_size,
             rate_limit: own.rate_limit,
             rules: None,
             compression: Compression::None,
             privacy: own.privacy,
             signing: own.signing,
             allow_private: own.allow_private,
+            tls: None,
+            strict_order: false,
             backup: None,
         };
         let draft = named(asked, &section, Some(destination).filter(|_| own.enabled));
@@ -281,7 +283,7 @@ impl Reader<'_> {
     }
 
     fn read_batch(&self, section: &Section<'_>, log_format: LogFormat, own: &Own) -> Batch {
-        let bytes_max = self.policy.batch_bytes_max;
+        let bytes_max = self.policy.defaults.batch_bytes_max;
         if log_format == LogFormat::Single {
             parts::warn_unbatched(section, "`log_format: single`");
             return Batch { events_max: 1, bytes_max, flush_interval: Duration::ZERO };
@@ -295,7 +297,7 @@ impl Reader<'_> {
 
     /// LiteLLM's `max_retries` counts attempts after the first, with waits of `retry_delay` × 2^n.
     fn read_retry(&self, section: &Section<'_>) -> RetryPolicy {
-        let mut retry = self.policy.retry.clone();
+        let mut retry = self.policy.defaults.retry.clone();
         let delay = section.get("retry_delay").and_then(|field| field.seconds(0.0..=86_400.0));
         if let Some(delay) = delay {
             retry.initial_delay = delay;

@@ -27,6 +27,7 @@ pub(crate) struct Own {
     pub(crate) host_at: Option<At>,
     pub(crate) port: u16,
     pub(crate) data_dir: PathBuf,
+    pub(crate) org_id: String,
     pub(crate) ballast_bytes: u64,
     pub(crate) drain_timeout: Duration,
     pub(crate) limits: Limits,
@@ -39,6 +40,7 @@ impl Default for Own {
             host_at: None,
             port: 4000,
             data_dir: PathBuf::from(crate::config::DATA_DIR),
+            org_id: "default".to_owned(),
             ballast_bytes: 64 << 20,
             drain_timeout: Duration::from_secs(30),
             limits: Limits::default(),
@@ -61,6 +63,7 @@ impl Own {
         set(&mut self.port, section.get("port").and_then(|field| field.whole(0..=65_535)));
         let data_dir = section.get("data_dir").and_then(|field| field.text());
         set(&mut self.data_dir, data_dir.map(PathBuf::from));
+        set(&mut self.org_id, section.get("org_id").and_then(|field| field.text()));
         let ballast = section.get("ballast_bytes").and_then(|field| field.whole(0..=BYTES_MAX));
         set(&mut self.ballast_bytes, ballast.map(i64::cast_unsigned));
         let drain = section.get("drain_ms").and_then(|field| field.millis(0..=WAIT_MS_MAX));

@@ -129,16 +129,18 @@ fn read_entry(
         filters: own.filters.unwrap_or_else(|| subscription.filters.clone()),
         sample_rate: own.sample_rate,
         batch,
-        retry: policy.retry.clone(),
-        timeout: timeout.unwrap_or(policy.timeout),
-        concurrent_deliveries: policy.concurrent_deliveries,
-        queue_size: policy.queue_size,
+        retry: policy.defaults.retry.clone(),
+        timeout: timeout.unwrap_or(policy.defaults.timeout),
+        concurrent_deliveries: policy.defaults.concurrent_deliveries,
+        queue_size: policy.defaults.queue_size,
         rate_limit: own.rate_limit,
         rules: None,
         compression: Compression::None,
         privacy: own.privacy,
         signing: own.signing,
         allow_private: own.allow_private,
+        tls: None,
+        strict_order: false,
         backup: None,
     };
     draft(Some(destination), failover_for)
@@ -177,11 +179,11 @@ fn read_batch(section: &Section<'_>, format: Format, own: &Own, policy: &Policy)
     if let Some(format) = single {
         parts::warn_unbatched(section, format);
         let flush_interval = Duration::ZERO;
-        return Batch { events_max: 1, bytes_max: policy.batch_bytes_max, flush_interval };
+        return Batch { events_max: 1, bytes_max: policy.defaults.batch_bytes_max, flush_interval };
     }
     Batch {
         events_max: own.batch_size.unwrap_or(parts::BATCH_SIZE),
-        bytes_max: policy.batch_bytes_max,
+        bytes_max: policy.defaults.batch_bytes_max,
         flush_interval: own.flush_interval.unwrap_or(parts::FLUSH_INTERVAL),
     }
 }

@@ -39,7 +39,7 @@ fn a_callback_has_the_documented_defaults() {
     assert_eq!(found.event_types, OUTCOMES);
     assert_eq!(found.batch.events_max, 100);
     assert_eq!(found.batch.flush_interval, Duration::from_mins(1));
-    assert_eq!(found.retry, Policy::default().retry);
+    assert_eq!(found.retry, Policy::default().defaults.retry);
     assert_eq!((found.compat, found.method), (Compat::Real, Method::Post));
     assert!(found.allow_private && found.signing.is_none() && found.headers.is_empty());
 }
