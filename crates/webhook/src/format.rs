@@ -12,7 +12,7 @@ mod alert;
 mod cloudevents;
 mod event;
 mod generic_api;
-mod helicone;
+pub mod helicone;
 mod json;
 mod otlp;
 

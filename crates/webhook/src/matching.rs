@@ -128,5 +128,9 @@ fn glob_matches(glob: &str, name: &str) -> bool {
     }
 }
 
+mod rules;
+
+pub use rules::{RuleError, check_rules};
+
 #[cfg(test)]
 mod tests;

@@ -3,18 +3,21 @@
 //! Invariant: what the gateway and HTTP themselves need (framing, host, ids, signatures) comes from
 //! here alone; a user's header never replaces it. Everything else the user may set.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, io::Write as _};
 
 use bytes::Bytes;
 use domain::{
-    destination::{Destination, Format, Method, Signing},
+    destination::{Compression, Destination, Format, Method, Signing},
     id::{DeliveryId, EventId},
     time::Timestamp,
 };
+use flate2::{GzBuilder, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
 use crate::body::Body;
-use crate::sign::{gateway_signature, hexadecimal, standard_signature};
+use crate::sign::{
+    gateway_signature, helicone_signature, hexadecimal, is_symmetric, standard_signature,
+};
 
 /// Who sends.
 const USER_AGENT: &str = concat!("hookgate/", env!("CARGO_PKG_VERSION"));
@@ -22,8 +25,17 @@ const USER_AGENT: &str = concat!("hookgate/", env!("CARGO_PKG_VERSION"));
 /// The time that the gateway's own signature covers, in unix seconds.
 const GATEWAY_TIMESTAMP: &str = "x-webhook-timestamp";
 
+/// Helicone's signature: the name that its code sends, and the one that seed 004 has.
+const HELICONE_SIGNATURES: [&str; 2] = ["Helicone-Signature", "X-Helicone-Signature"];
+
 /// Standard Webhooks' headers begin with this.
 const STANDARD_PREFIX: &str = "webhook-";
+
+/// How a body is packed.
+const CONTENT_ENCODING: &str = "content-encoding";
+
+/// The operating system in a gzip header (RFC 1952): none that is named.
+const UNKNOWN_SYSTEM: u8 = 255;
 
 /// What HTTP/1.1 itself uses: framing, routing, and what concerns one connection (RFC 9110, 7.6.1).
 const RESERVED: &[&str] = &[
@@ -91,9 +103,12 @@ impl fmt::Debug for Request {
 
 /// Makes the request of one attempt, which begins `now`.
 ///
-/// The id goes with every format. A destination that signs gets the gateway's own header with its
-/// timestamp, and on the `event` format Standard Webhooks' two headers as well. Of the user's
-/// headers, one that is reserved is left out; `Content-Type` and `User-Agent` replace ours.
+/// The id goes with every format. A destination that signs gets Standard Webhooks' two headers; if
+/// one of its secrets is symmetric, the gateway's own header with its timestamp, and on the
+/// `helicone` format Helicone's under both of its names. Of the user's headers, one that is reserved
+/// or that a signature uses is left out; `Content-Type` and `User-Agent` replace ours.
+///
+/// A destination that packs gets the same bytes in every attempt, and signatures over them.
 pub fn build(
     destination: &Destination,
     id: &DeliveryId,
@@ -102,14 +117,21 @@ pub fn build(
     now: Timestamp,
 ) -> Request {
     let signing = destination.signing.as_ref().filter(|signing| !signing.secrets.is_empty());
-    let mut headers = Vec::with_capacity(destination.headers.len() + 7);
+    let mut headers = Vec::with_capacity(destination.headers.len() + 10);
     push_default(&mut headers, destination, "content-type", content_type);
     push_default(&mut headers, destination, "user-agent", USER_AGENT);
     for (name, value) in &destination.headers {
-        if !is_reserved(name) && !signing.is_some_and(|signing| is_signature(name, signing)) {
+        if !is_reserved(name) && !is_ours(name, destination, signing) {
             headers.push((Cow::Owned(name.clone()), value.expose().to_owned()));
         }
     }
+    let body = match destination.compression {
+        Compression::None => body,
+        Compression::Gzip => {
+            headers.push((Cow::Borrowed(CONTENT_ENCODING), "gzip".to_owned()));
+            gzip(&body)
+        }
+    };
     headers.push((Cow::Borrowed("webhook-id"), id.as_str().to_owned()));
     if let Some(signing) = signing {
         let body = body.pieces();
@@ -134,14 +156,34 @@ fn push_signatures(
     body: &[Bytes],
     unix_seconds: i64,
 ) {
-    if format == Format::Event {
-        let signatures = standard_signature(signing, id.as_str(), unix_seconds, body);
-        headers.push((Cow::Borrowed("webhook-timestamp"), unix_seconds.to_string()));
-        headers.push((Cow::Borrowed("webhook-signature"), signatures));
+    let signatures = standard_signature(signing, id.as_str(), unix_seconds, body);
+    headers.push((Cow::Borrowed("webhook-timestamp"), unix_seconds.to_string()));
+    headers.push((Cow::Borrowed("webhook-signature"), signatures));
+    if let Some(signature) = gateway_signature(signing, unix_seconds, body) {
+        headers.push((Cow::Borrowed(GATEWAY_TIMESTAMP), unix_seconds.to_string()));
+        headers.push((Cow::Owned(signing.header.clone()), signature));
     }
-    let signature = gateway_signature(signing, unix_seconds, body);
-    headers.push((Cow::Borrowed(GATEWAY_TIMESTAMP), unix_seconds.to_string()));
-    headers.push((Cow::Owned(signing.header.clone()), signature));
+    if !matches!(format, Format::Helicone(_)) {
+        return;
+    }
+    if let Some(signature) = helicone_signature(signing, body) {
+        for name in HELICONE_SIGNATURES {
+            headers.push((Cow::Borrowed(name), signature.clone()));
+        }
+    }
+}
+
+/// Packs a body. The header of the packed form has no time and no system's name in it.
+fn gzip(body: &Body) -> Body {
+    // Every attempt packs anew, on the threads that send: the fast level is most of the gain.
+    let level = flate2::Compression::fast();
+    let packed = Vec::with_capacity(body.len() / 4 + 64);
+    let mut encoder: GzEncoder<Vec<u8>> =
+        GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(packed, level);
+    for piece in body.pieces().iter() {
+        encoder.write_all(piece).expect("a vector takes any bytes");
+    }
+    Bytes::from(encoder.finish().expect("a vector takes any bytes")).into()
 }
 
 /// Why a header cannot be sent.
@@ -194,8 +236,18 @@ fn is_reserved(name: &str) -> bool {
         || RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
-fn is_signature(name: &str, signing: &Signing) -> bool {
-    name.eq_ignore_ascii_case(&signing.header) || name.eq_ignore_ascii_case(GATEWAY_TIMESTAMP)
+/// Whether a header is one that the gateway writes for this destination.
+fn is_ours(name: &str, destination: &Destination, signing: Option<&Signing>) -> bool {
+    if name.eq_ignore_ascii_case(CONTENT_ENCODING) {
+        return destination.compression != Compression::None;
+    }
+    let Some(signing) = signing.filter(|signing| signing.secrets.iter().any(is_symmetric)) else {
+        return false;
+    };
+    name.eq_ignore_ascii_case(&signing.header)
+        || name.eq_ignore_ascii_case(GATEWAY_TIMESTAMP)
+        || (matches!(destination.format, Format::Helicone(_))
+            && HELICONE_SIGNATURES.iter().any(|ours| name.eq_ignore_ascii_case(ours)))
 }
 
 #[cfg(test)]
