@@ -113,14 +113,97 @@ fn a_signature_over_the_body_alone_needs_no_timestamp() {
     assert_eq!(verified, Err(VerifyError::Mismatch));
 }
 
+/// RFC 8032's first test key: seed and public key, the seed alone, and the public key.
+const PRIVATE: &str = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2DXWpgBgrEKt9VL/tPJZAc6\
+                       DuFy89qmIyWvAhpo9wdRGg==";
+const SEED: &str = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+const PUBLIC: &str = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+#[test]
+fn asymmetric_signatures_are_those_of_ed25519() {
+    // From `crypto.sign` of Node 20 with the same key, over `id.timestamp.body`.
+    let expected = "v1a,fldxM4gAKugP6nnt1hdz3sgGfZ6d99nzrMFnZOELIxbzEHoVmAb2ADpkJK7zgPePmPsle0zV9\
+                    jSeGlHFG2NVAw==";
+    for secret in [PRIVATE, SEED] {
+        let (id, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", [Bytes::from_static(BODY)]);
+        assert_eq!(standard_signature(&signing(&[secret]), id, SECS, &body), expected);
+        assert_eq!(public_key(&Secret::new(secret)).as_deref(), Some(PUBLIC));
+    }
+    assert_eq!(public_key(&Secret::new("whsec_bmV3")), None);
+    assert_eq!(public_key(&Secret::new("whsk_bmV3")), None);
+}
+
+#[test]
+fn a_rotation_of_both_kinds_signs_with_all_and_each_receiver_finds_its_own() {
+    let all = signing(&[PRIVATE, "whsec_bmV3", "old"]);
+    let body = [Bytes::from_static(BODY)];
+    let signature = standard_signature(&all, "evt_1", SECS, &body);
+    let kinds: Vec<_> = signature.split(' ').map(|one| &one[..3]).collect();
+    assert_eq!(kinds, ["v1a", "v1,", "v1,"]);
+    let verified = |secret: &str, signature: &str| {
+        let now = at(SECS);
+        verify_standard(&signing(&[secret]), "evt_1", "1614265330", signature, BODY, now, 0)
+    };
+    for secret in [PRIVATE, SEED, PUBLIC, "whsec_bmV3", "old"] {
+        assert_eq!(verified(secret, &signature), Ok(()), "{secret}");
+    }
+    let others = ["newer", "whsec_bmV3bmV3", "whpk_bmV3", "whsk_bmV3"];
+    for secret in others {
+        assert_eq!(verified(secret, &signature), Err(VerifyError::Mismatch), "{secret}");
+    }
+    // A receiver of ed25519 signatures takes no HMAC, whatever its key.
+    let hmac = standard_signature(&signing(&["old"]), "evt_1", SECS, &body);
+    for secret in [PRIVATE, PUBLIC] {
+        assert_eq!(verified(secret, &hmac), Err(VerifyError::Mismatch), "{secret}");
+        let renamed = hmac.replace("v1,", "v1a,");
+        assert_eq!(verified(secret, &renamed), Err(VerifyError::Mismatch), "{secret}");
+    }
+    // Headers of one value take the newest symmetric secret.
+    assert_eq!(
+        gateway_signature(&all, SECS, &body),
+        gateway_signature(&signing(&["whsec_bmV3"]), SECS, &body)
+    );
+    assert_eq!(gateway_signature(&signing(&[PRIVATE]), SECS, &body), None);
+    assert_eq!(helicone_signature(&signing(&[PRIVATE]), &body), None);
+    let verified = verify_gateway(&signing(&[PRIVATE]), "", "1614265330", BODY, at(SECS), 0);
+    assert_eq!(verified, Err(VerifyError::Mismatch));
+}
+
+#[test]
+fn helicones_signature_is_a_bare_hmac_under_the_text_of_its_key() {
+    // From Python's `hmac` over the same bytes: the 64 digits are not decoded.
+    let key = "ab".repeat(32);
+    let expected = "dac39d48c6b1df6b16347a7a2313c6356c8b44ef738cdd6c8e36c3c64125c3ef";
+    let signing = signing(&[PRIVATE, &key, "older"]);
+    let signature = helicone_signature(&signing, &[Bytes::from_static(BODY)]).unwrap();
+    assert_eq!(signature, expected);
+    assert_eq!(verify_helicone(&signing, expected, BODY), Ok(()));
+    assert_eq!(verify_helicone(&signing, expected, b"other"), Err(VerifyError::Mismatch));
+    assert_eq!(verify_helicone(&signing, "", BODY), Err(VerifyError::Mismatch));
+}
+
 #[test]
 fn secrets_are_checked_before_they_sign() {
-    assert_eq!(check_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), Ok(()));
-    assert_eq!(check_secret("whsec_YQ"), Ok(()));
-    assert_eq!(check_secret("my secret"), Ok(()));
-    assert_eq!(check_secret(""), Err(SecretError::Empty));
-    assert_eq!(check_secret("whsec_"), Err(SecretError::Empty));
-    assert_eq!(check_secret("whsec_no base64"), Err(SecretError::NotBase64));
+    let cases = [
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Ok(())),
+        ("whsec_YQ", Ok(())),
+        ("my secret", Ok(())),
+        (PRIVATE, Ok(())),
+        (SEED, Ok(())),
+        ("", Err(SecretError::Empty)),
+        ("whsec_", Err(SecretError::Empty)),
+        ("whsk_", Err(SecretError::Empty)),
+        ("whsec_no base64", Err(SecretError::NotBase64("whsec_"))),
+        ("whsk_no base64", Err(SecretError::NotBase64("whsk_"))),
+        ("whsk_bmV3", Err(SecretError::NotEd25519)),
+        (PUBLIC, Err(SecretError::Public)),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(check_secret(text), expected, "{text:?}");
+    }
+    // A public key of another pair beside the seed.
+    let other = PRIVATE.replace("dRGg==", "dRGA==");
+    assert_eq!(check_secret(&other), Err(SecretError::NotEd25519), "{other}");
 }
 
 proptest! {
@@ -150,5 +233,8 @@ proptest! {
         other[at] ^= 1;
         let mismatch = Err(VerifyError::Mismatch);
         prop_assert_eq!(verify(&other), (mismatch, mismatch));
+        let helicone = helicone_signature(&signing, &pieces).unwrap();
+        prop_assert_eq!(verify_helicone(&signing, &helicone, &body), Ok(()));
+        prop_assert_eq!(verify_helicone(&signing, &helicone, &other), mismatch);
     }
 }
