@@ -4,19 +4,20 @@
 //! Receivers must pass over fields that they do not know. A number that nobody knows is null, not
 //! 0.
 
-use bytes::Bytes;
 use domain::{
-    call::{Call, Caller, Logging},
+    budget::BudgetReached,
+    call::{Call, Caller, Endpoint, Logging},
     destination::Destination,
-    event::{Detail, Event, Piece, Report},
+    event::{Detail, Event, Piece, RateLimited, Report},
     exchange::ProviderAttempt,
     failure::Failure,
+    note::{News, Note},
     time::Timestamp,
 };
 
 use super::{
     Item, Shape,
-    json::{Json, Null},
+    json::{Amount, Json, Null, Raw},
 };
 use crate::matching::matches;
 
@@ -25,7 +26,9 @@ pub(super) fn items(event: &Event, destination: &Destination) -> Vec<Item> {
     if !matches(event.kind(), event, destination) {
         return Vec::new();
     }
-    let bytes = render(event, destination);
+    let mut json = Json::with_capacity(1_024);
+    write(&mut json, event, destination);
+    let bytes = json.into_bytes().into();
     vec![Item { id: event.id.clone(), sequence: event.sequence, bytes }]
 }
 
@@ -34,24 +37,23 @@ pub(super) fn shape() -> Shape {
     Shape::single("application/json")
 }
 
-/// Writes an event.
-pub(super) fn render(event: &Event, destination: &Destination) -> Bytes {
-    let is_full = event.call().is_none_or(|call| call.logging == Logging::Full);
-    let hides_text = destination.privacy || !is_full;
-    let mut json = Json::with_capacity(1_024);
+/// Writes an event as one object.
+pub(super) fn write(json: &mut Json, event: &Event, destination: &Destination) {
+    let hides_text = destination.privacy
+        || event.call().is_some_and(|call| call.logging != Logging::Full || call.omit_response);
     json.open();
     match &event.detail {
-        Detail::Completion(report) => completion(&mut json, event, report, hides_text),
+        Detail::Completion(report) => completion(json, event, report, hides_text),
         Detail::Error(report) => match report.exchange.facts.outcome.failure() {
-            Some(failure) => error(&mut json, event, report, failure, hides_text),
+            Some(failure) => error(json, event, report, failure, hides_text),
             // Only a failed exchange becomes an error event; told as what it is, all the same.
-            None => completion(&mut json, event, report, hides_text),
+            None => completion(json, event, report, hides_text),
         },
-        Detail::Streaming(piece) => streaming(&mut json, event, piece, hides_text),
-        Detail::RateLimit(_) | Detail::Noted(_) => {}
+        Detail::Streaming(piece) => streaming(json, event, piece, hides_text),
+        Detail::RateLimit(limited) => rate_limit(json, event, limited),
+        Detail::Noted(note) => noted(json, note),
     }
     json.close();
-    json.into_bytes().into()
 }
 
 fn completion(json: &mut Json, event: &Event, report: &Report, hides_text: bool) {
@@ -64,6 +66,7 @@ fn completion(json: &mut Json, event: &Event, report: &Report, hides_text: bool)
     json.field("timestamp", moment(event.occurred_at).as_str());
 
     json.field("event_id", event.id.as_str());
+    json.field("endpoint", endpoint(facts.call.endpoint));
     who(json, &facts.call, facts.attempts.last());
     seen(json, report, hides_text);
     json.field("retries", u64::from(facts.retries));
@@ -81,6 +84,7 @@ fn error(json: &mut Json, event: &Event, report: &Report, failure: &Failure, hid
 
     json.field("event_id", event.id.as_str());
     json.field("model", facts.call.model.as_str());
+    json.field("endpoint", endpoint(facts.call.endpoint));
     json.field("severity", failure.kind.severity().as_str());
     json.field("status", u64::from(failure.status));
     json.field("error_code", failure.code.as_deref());
@@ -119,6 +123,87 @@ fn streaming(json: &mut Json, event: &Event, piece: &Piece, hides_text: bool) {
     json.field("model", piece.call.model.as_str());
 }
 
+fn rate_limit(json: &mut Json, event: &Event, limited: &RateLimited) {
+    let facts = &limited.report.exchange.facts;
+    json.field("event", "rate_limit");
+    json.field("request_id", facts.call.id.to_request_id().as_str());
+    json.field("model", facts.call.model.as_str());
+    json.field("scope", limited.scope.as_str());
+    json.field("limit_type", limited.kind.as_str());
+    json.field("limit", limited.limit.map(Amount));
+    json.field("remaining", limited.remaining.map(Amount));
+    json.field("retry_after", limited.retry_after_secs);
+    json.field("timestamp", moment(event.occurred_at).as_str());
+
+    json.field("event_id", event.id.as_str());
+    json.field("endpoint", endpoint(facts.call.endpoint));
+    let attempt = limited.attempt.and_then(|index| facts.attempts.get(index));
+    who(json, &facts.call, attempt);
+    // Counted from 1; null where the gateway refused before any.
+    let number = limited.attempt.map(|index| u64::try_from(index).unwrap_or(u64::MAX - 1) + 1);
+    json.field("attempt", number);
+}
+
+fn noted(json: &mut Json, note: &Note) {
+    let kind = note.kind().as_str();
+    let timestamp = moment(note.at);
+    json.field("event", kind);
+    match &note.news {
+        News::BudgetReached(reached) => budget(json, reached, &timestamp),
+        News::DestinationDisabled { destination, reason } => {
+            json.field("destination", destination.as_str());
+            json.field("reason", reason.as_str());
+            json.field("timestamp", timestamp.as_str());
+        }
+        News::DestinationRecovered { destination, failing_since } => {
+            json.field("destination", destination.as_str());
+            json.field("failing_since", moment(*failing_since).as_str());
+            json.field("timestamp", timestamp.as_str());
+        }
+        News::DeliveryExhausted { destination, delivery, attempts, reason } => {
+            json.field("destination", destination.as_str());
+            json.field("delivery_id", delivery.as_str());
+            json.field("attempts", u64::from(*attempts));
+            json.field("reason", reason.as_str());
+            json.field("timestamp", timestamp.as_str());
+        }
+    }
+    json.field("event_id", note.id.as_str());
+}
+
+fn budget(json: &mut Json, reached: &BudgetReached, timestamp: &str) {
+    json.field("org_id", reached.org_id.as_str());
+    json.field("usage_percent", Amount(usage_percent(reached)));
+    json.field("limit_type", reached.limit_type.as_str());
+    json.field("current_spend", Amount(reached.spent));
+    json.field("budget_limit", Amount(reached.max_budget));
+    json.field("timestamp", timestamp);
+
+    json.field("scope", reached.scope.as_str());
+    json.field("matched", reached.matched.as_str());
+    json.field("threshold", Amount(reached.threshold));
+    json.field("period_started_at", moment(reached.period_started_at).as_str());
+    json.field("resets_at", reached.resets_at.map(moment).as_deref());
+}
+
+/// How much of the budget is spent, in percent to two places. A budget of nothing is spent whole.
+fn usage_percent(reached: &BudgetReached) -> f64 {
+    if reached.max_budget <= 0.0 {
+        return 100.0;
+    }
+    (reached.spent / reached.max_budget * 1e4).round() / 1e2
+}
+
+const fn endpoint(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::ChatCompletions => "chat_completions",
+        Endpoint::TextCompletions => "text_completions",
+        Endpoint::Embeddings => "embeddings",
+        Endpoint::Responses => "responses",
+        Endpoint::Messages => "messages",
+    }
+}
+
 /// Who called, and who answered.
 fn who(json: &mut Json, call: &Call, attempt: Option<&ProviderAttempt>) {
     let deployment = attempt.map(|attempt| &attempt.deployment);
@@ -155,6 +240,8 @@ fn seen(json: &mut Json, report: &Report, hides_text: bool) {
         Some(text) if !hides_text => json.field("content", text.as_str()),
         _ => json.field("content", Null),
     }
+    json.field("reasoning", report.reasoning.as_deref().filter(|_| !hides_text));
+    json.field("tool_calls", report.tool_calls.as_deref().filter(|_| !hides_text).map(Raw));
     json.field("stream", facts.call.stream);
     let first_token_at = facts.first_byte_at.filter(|_| facts.response_is_stream);
     json.field(
@@ -171,7 +258,7 @@ fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
 }
 
 /// RFC 3339 in UTC with milliseconds.
-fn moment(at: Timestamp) -> String {
+pub(super) fn moment(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.as_millis())
         .map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
 }

@@ -160,6 +160,25 @@ impl Value for f64 {
     }
 }
 
+/// A number without a fraction where it is whole: `85`, `85.5`.
+#[derive(Clone, Copy)]
+pub(super) struct Amount(pub(super) f64);
+
+/// Up to here a float holds every whole number.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+impl Value for Amount {
+    fn write(self, out: &mut Vec<u8>) {
+        if self.0.fract() == 0.0 && self.0.abs() <= WHOLE_MAX {
+            #[expect(clippy::cast_possible_truncation, reason = "whole and within an integer")]
+            let whole = self.0 as i64;
+            out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+        } else {
+            self.0.write(out);
+        }
+    }
+}
+
 impl<T: Value> Value for Option<T> {
     fn write(self, out: &mut Vec<u8>) {
         match self {
@@ -250,6 +269,20 @@ mod tests {
         json.close();
         let text = String::from_utf8(json.into_bytes()).unwrap();
         assert_eq!(text, r#"{"a":1,"b":["x",null],"c":{},"d\"":0.0}"#);
+    }
+
+    #[test]
+    fn an_amount_has_a_fraction_only_if_it_needs_one() {
+        let written = |amount| {
+            let mut out = Vec::new();
+            Amount(amount).write(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(8_500.0), "8500");
+        assert_eq!(written(85.25), "85.25");
+        assert_eq!(written(-0.0), "0");
+        assert_eq!(written(1e300), "1e300");
+        assert_eq!(written(f64::INFINITY), "null");
     }
 
     #[test]
