@@ -1,9 +1,10 @@
 //! The lanes' state as its users see it: cursors, parked deliveries, dead letters, attempts.
 
 use domain::{
-    delivery::{Attempt, DeadLetter, Parked},
-    id::{DeliveryId, DestinationName},
+    delivery::{Attempt, DeadLetter, EventRef, Parked},
+    id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
+    time::Timestamp,
 };
 use tokio::sync::watch;
 
@@ -46,6 +47,99 @@ pub trait Lanes: Send + Sync + 'static {
         lane: Option<&DestinationName>,
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>>;
+
+    /// Deliveries for people to look at, newest first. It never holds up a settlement.
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, LanesError>>;
+
+    /// One delivery of a lane with all that is still known of it.
+    fn delivery(
+        &self,
+        lane: &DestinationName,
+        id: &DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>>;
+
+    /// The cursors of all lanes that ever ran and were not forgotten.
+    fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>>;
+
+    /// Forgets all of a lane whose destination was removed: cursor, parked deliveries, dead letters,
+    /// attempts.
+    fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>>;
+}
+
+/// Which deliveries to show: those that meet all that is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryQuery {
+    /// Of this destination.
+    pub destination: Option<DestinationName>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Carrying this event. A batch that was delivered is not found by its events: they are not kept.
+    pub event: Option<EventId>,
+    /// Last attempted at this time or later; without attempts, due or buried then.
+    pub since: Option<Timestamp>,
+    /// Last attempted before this time; without attempts, due or buried then.
+    pub until: Option<Timestamp>,
+    /// Behind the row of this number: the next page.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// How a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// Its last attempt succeeded.
+    Delivered,
+    /// It waits for another attempt.
+    Waiting,
+    /// It was given up, and stands in the dead letters.
+    Dead,
+}
+
+impl DeliveryState {
+    /// The text form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Waiting => "waiting",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// A delivery, as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its place in the order of last attempts: newer is larger. It changes with each attempt.
+    pub number: i64,
+    /// To which destination.
+    pub destination: DestinationName,
+    /// Its id, the same in every attempt.
+    pub id: DeliveryId,
+    /// How it stands.
+    pub state: DeliveryState,
+    /// Attempts so far; for a delivery that waits, those that count.
+    pub attempts: u32,
+    /// The last attempt, if it is still known and there was one.
+    pub last: Option<Attempt>,
+    /// When the next attempt is due, if it waits for a time.
+    pub due_at: Option<Timestamp>,
+    /// What the last attempt ended with, or why it was given up, in words.
+    pub reason: String,
+}
+
+/// A delivery with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryDetail {
+    /// How it stands.
+    pub row: DeliveryRow,
+    /// Its attempts that are still known, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// What it carries, where that is known: while it waits, and as a dead letter.
+    pub events: Vec<EventRef>,
 }
 
 /// What became of some deliveries of one lane. A delivery that is named more than once ends buried

@@ -9,6 +9,7 @@
 mod ballast;
 mod catalog;
 mod codec;
+mod destinations;
 mod files;
 mod journal;
 mod keeper;
@@ -21,6 +22,7 @@ mod queue;
 mod reader;
 mod recover;
 mod shared;
+mod spending;
 mod tail;
 mod writer;
 
@@ -33,7 +35,10 @@ use std::{
     time::Duration,
 };
 
-use domain::time::{Clock, SystemClock};
+use domain::{
+    secret::Secret,
+    time::{Clock, SystemClock},
+};
 
 use crate::{
     journal::{BoxError, Journal},
@@ -41,6 +46,7 @@ use crate::{
     sqlite::{
         ballast::Ballast,
         catalog::Catalog,
+        destinations::SqliteDestinations,
         files::engine,
         journal::SqliteJournal,
         keeper::{Keeper, Task},
@@ -51,6 +57,8 @@ use crate::{
         shared::Shared,
         writer::{GivenUp, Scratch, Writer},
     },
+    state::{Destinations, Spending, Switches},
+    vault::Vault,
 };
 
 /// Where the store keeps its files, and its bounds. Every value is final.
@@ -73,6 +81,9 @@ pub struct Config {
     pub ballast_bytes: u64,
     /// Attempts kept for people, over all lanes: the newest.
     pub attempts_max: u64,
+    /// What stored secrets are sealed under: 32 bytes in base64, or any text of 16 characters or
+    /// more. `None` is the key in `secrets.key`, which the first start makes.
+    pub encryption_key: Option<Secret>,
 }
 
 impl Config {
@@ -87,6 +98,7 @@ impl Config {
             queue_bytes_max: 256 << 20,
             ballast_bytes: 64 << 20,
             attempts_max: 100_000,
+            encryption_key: None,
         }
     }
 }
@@ -106,6 +118,7 @@ pub struct Store {
     shared: Arc<Shared>,
     tasks: Arc<Queue<Task>>,
     lanes: SqliteLanes,
+    vault: Arc<Vault>,
     /// In the order in which they end.
     writer: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
@@ -127,11 +140,13 @@ impl Store {
         let state_path = config.data_dir.join("state.db");
         let open_files = || {
             let (state, furthest) = lanes::open(&state_path, config.durability)?;
+            let key = config.encryption_key.as_ref();
+            let vault = destinations::open_vault(&config.data_dir, key, &state)?;
             let catalog = Catalog::read(&journal_dir).map_err(engine(&journal_dir))?;
             let recovered = recover::recover(&catalog, furthest, clock.now(), config.durability)?;
-            Ok((state, catalog, recovered))
+            Ok((state, Arc::new(vault), catalog, recovered))
         };
-        let (state, catalog, recovered) = match open_files() {
+        let (state, vault, catalog, recovered) = match open_files() {
             // On a full disk even opening needs room.
             Err(OpenError::Engine { .. }) if ballast.release().is_ok_and(|held| held) => {
                 open_files()?
@@ -151,11 +166,13 @@ impl Store {
             clock: Arc::clone(&clock),
             on_full: on_full(&shared, &ballast),
         };
-        let (lanes, lanes_thread) = lanes::start(state, setup).map_err(engine(&state_path))?;
+        let (lanes, lanes_thread) =
+            lanes::start(state, &state_path, setup).map_err(engine(&state_path))?;
         let mut store = Self {
             shared: Arc::clone(&shared),
             tasks: Arc::new(Queue::new()),
             lanes,
+            vault,
             writer: None,
             keeper: None,
             reader: None,
@@ -205,6 +222,22 @@ impl Store {
         Arc::new(self.lanes.another())
     }
 
+    /// Destinations that doors made.
+    pub fn destinations(&self) -> Arc<dyn Destinations> {
+        let (lanes, vault) = (self.lanes.another(), Arc::clone(&self.vault));
+        Arc::new(SqliteDestinations { lanes, vault })
+    }
+
+    /// Which destinations are paused.
+    pub fn switches(&self) -> Arc<dyn Switches> {
+        Arc::new(self.lanes.another())
+    }
+
+    /// What was spent.
+    pub fn spending(&self) -> Arc<dyn Spending> {
+        Arc::new(self.lanes.another())
+    }
+
     /// Commits what is queued, stops the threads and releases the directory. Blocks until done.
     /// What is asked of the journal and of the lanes afterwards finds them closed.
     pub fn close(self) {
@@ -250,7 +283,7 @@ pub fn open_lanes_only(data_dir: &Path) -> Result<Arc<dyn Lanes>, OpenError> {
         clock: Arc::new(SystemClock),
         on_full: Box::new(|| {}),
     };
-    let (lanes, thread) = lanes::start(db, setup).map_err(engine(&path))?;
+    let (lanes, thread) = lanes::start(db, &path, setup).map_err(engine(&path))?;
     Ok(Arc::new(lanes.owning(thread)))
 }
 
@@ -292,6 +325,32 @@ pub enum OpenError {
         path: PathBuf,
         /// What does not fit.
         what: String,
+    },
+    /// The configured encryption key is too short to be one.
+    #[error("the encryption key is too short: it needs {chars_min} characters or more")]
+    WeakKey {
+        /// How many it needs.
+        chars_min: usize,
+    },
+    /// Secrets are stored, and nothing is there to open them.
+    #[error(
+        "secrets are stored, but there is neither `{}` nor an encryption key: put that file back, or \
+         set the encryption key that they were sealed under", path.display()
+    )]
+    NoKey {
+        /// Where the key file would be.
+        path: PathBuf,
+    },
+    /// Secrets were sealed under another key.
+    #[error(
+        "the secrets of destination `{destination}` do not open with {with}: start with the \
+         encryption key that they were sealed under, or without one if that was the file `secrets.key`"
+    )]
+    WrongKey {
+        /// The first destination whose secrets do not open.
+        destination: String,
+        /// Which key was tried, in words.
+        with: String,
     },
     /// The file system or the database refused.
     #[error("could not open `{}`", path.display())]

@@ -1,10 +1,12 @@
-//! `Lanes` on `state.db`: a handle, and the one thread that owns the connection.
+//! `Lanes` on `state.db`: a handle, and the threads that own the connections.
 //!
-//! What queued up while a transaction ran is the next transaction, whatever lanes it is from.
+//! One thread makes all changes, and answers what lanes ask: what queued up while a transaction ran
+//! is the next transaction, whatever lanes it is from. The other reads what people look at.
 //!
 //! Invariant: a settlement is answered only once it is committed, and committed whole.
 
-mod rows;
+mod deliveries;
+pub(super) mod rows;
 
 use std::{
     io,
@@ -18,19 +20,20 @@ use domain::{
     delivery::{DeadLetter, Parked},
     id::{DeliveryId, DestinationName},
     record::Sequence,
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
     journal::BoxFuture,
-    lanes::{Lanes, LanesError, Settlement},
+    lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, Lanes, LanesError, Settlement},
     sqlite::{
         Durability, OpenError,
         files::{self, engine},
         migrate,
         queue::Queue,
+        spending,
     },
 };
 
@@ -40,6 +43,8 @@ const POLL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_mins(1);
 /// Attempts written after which their number is bounded again.
 const THIN_EVERY: u64 = 1000;
+/// Nothing to do between reads for people.
+const PATIENCE: Duration = Duration::from_hours(1);
 /// How long a transaction waits for one of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,41 +52,44 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct SqliteLanes {
     queue: Arc<Queue<Job>>,
+    pages: Arc<Queue<Read>>,
     changed: watch::Sender<u64>,
     /// Without a store, the handle owns the thread.
     _thread: Option<LanesThread>,
 }
 
-/// The thread. Dropping it commits what is queued.
+/// The threads. Dropping it commits what is queued.
 #[derive(Debug)]
 pub(super) struct LanesThread {
     queue: Arc<Queue<Job>>,
     thread: Option<JoinHandle<()>>,
+    pages: Arc<Queue<Read>>,
+    reader: Option<JoinHandle<()>>,
 }
 
+/// A read, which answers by itself.
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A change that another module of the engine makes. It may be tried more than once.
+type Act = Box<dyn Fn(&Connection, Timestamp) -> rusqlite::Result<usize> + Send>;
+
 /// What the thread is asked for.
-#[derive(Debug)]
 enum Job {
     Change(ChangeJob),
-    Cursor(DestinationName, Answer<Option<Sequence>>),
-    Cursors(Answer<Vec<(DestinationName, Sequence)>>),
-    Parked(DestinationName, Answer<Vec<Parked>>),
-    DeadLetters(Option<DestinationName>, usize, Answer<Vec<DeadLetter>>),
+    Read(Read),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, LanesError>>;
 
-#[derive(Debug)]
 struct ChangeJob {
     change: Change,
-    /// Gets the number of deliveries that changed.
+    /// Gets the number of rows or deliveries that changed.
     done: Answer<usize>,
 }
 
-#[derive(Debug)]
 enum Change {
     Settle(DestinationName, Settlement),
-    Revive(Option<DestinationName>, Option<Vec<DeliveryId>>),
+    Act(Act),
 }
 
 /// What the thread works by.
@@ -103,12 +111,19 @@ pub(super) fn open(
     configure(&db, durability).map_err(engine(path))?;
     migrate::migrate(&mut db, path, migrate::STATE)?;
     let cursors = rows::cursors(&db).map_err(engine(path))?;
-    Ok((db, cursors.into_iter().map(|(_, cursor)| cursor).max().unwrap_or_default()))
+    let counted = spending::cursor(&db).map_err(engine(path))?;
+    let furthest = cursors.into_iter().map(|(_, cursor)| cursor).chain(counted).max();
+    Ok((db, furthest.unwrap_or_default()))
 }
 
-/// Starts the thread.
-pub(super) fn start(db: Connection, setup: Setup) -> io::Result<(SqliteLanes, LanesThread)> {
+/// Starts the threads. `path` is the database's.
+pub(super) fn start(
+    db: Connection,
+    path: &Path,
+    setup: Setup,
+) -> io::Result<(SqliteLanes, LanesThread)> {
     let queue = Arc::new(Queue::new());
+    let pages = Arc::new(Queue::new());
     let changed = watch::Sender::new(0);
     let state = State {
         db,
@@ -117,10 +132,46 @@ pub(super) fn start(db: Connection, setup: Setup) -> io::Result<(SqliteLanes, La
         setup,
         attempts_since_thinning: 0,
     };
-    let thread = thread::Builder::new().name("store-lanes".to_owned());
-    let thread = thread.spawn(move || state.run())?;
-    let thread = LanesThread { queue: Arc::clone(&queue), thread: Some(thread) };
-    Ok((SqliteLanes { queue, changed, _thread: None }, thread))
+    // From here on, dropping it ends what was started.
+    let mut threads = LanesThread {
+        queue: Arc::clone(&queue),
+        thread: None,
+        pages: Arc::clone(&pages),
+        reader: None,
+    };
+    let named = |name: &str| thread::Builder::new().name(name.to_owned());
+    threads.thread = Some(named("store-lanes").spawn(move || state.run())?);
+    let (path, jobs) = (path.to_owned(), Arc::clone(&pages));
+    threads.reader = Some(named("store-pages").spawn(move || serve_pages(&path, &jobs))?);
+    Ok((SqliteLanes { queue, pages, changed, _thread: None }, threads))
+}
+
+/// Serves reads for people until the queue is closed. A connection that cannot be opened is tried
+/// again with the next read; a read that is dropped tells its future.
+fn serve_pages(path: &Path, queue: &Queue<Read>) {
+    let _closing = queue.close_on_drop();
+    let mut db = None;
+    let mut jobs = Vec::new();
+    while queue.take(&mut jobs, PATIENCE) {
+        for read in jobs.drain(..) {
+            match &db {
+                Some(db) => read(db),
+                None => match open_pages(path) {
+                    Ok(opened) => read(db.insert(opened)),
+                    Err(error) => {
+                        tracing::warn!(%error, "The deliveries' pages could not be opened.");
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn open_pages(path: &Path) -> rusqlite::Result<Connection> {
+    let db = files::database(path)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
 }
 
 fn configure(db: &Connection, durability: Durability) -> rusqlite::Result<()> {
@@ -141,25 +192,64 @@ impl SqliteLanes {
 
     /// Another handle to the same thread.
     pub(super) fn another(&self) -> Self {
-        Self { queue: Arc::clone(&self.queue), changed: self.changed.clone(), _thread: None }
+        Self {
+            queue: Arc::clone(&self.queue),
+            pages: Arc::clone(&self.pages),
+            changed: self.changed.clone(),
+            _thread: None,
+        }
     }
 
     /// All cursors. Blocks; not for a runtime's thread.
     pub(super) fn cursors_blocking(&self) -> Result<Vec<(DestinationName, Sequence)>, LanesError> {
-        let (done, answer) = oneshot::channel();
-        drop(self.queue.push(Job::Cursors(done), 0));
-        answer.blocking_recv().unwrap_or(Err(LanesError::Closed))
+        let (done, answered) = oneshot::channel();
+        let read = Box::new(|db: &_| drop(done.send(answer(rows::cursors(db)))));
+        drop(self.queue.push(Job::Read(read), 0));
+        answered.blocking_recv().unwrap_or(Err(LanesError::Closed))
     }
 
-    /// Queues a job at once; a closed queue gives it back, and dropping it tells the future.
-    fn ask<T: Send + 'static>(
+    /// Reads once all changes that were asked for before are made.
+    pub(super) fn read<T: Send + 'static>(
         &self,
-        job: impl FnOnce(Answer<T>) -> Job,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, LanesError>> {
-        let (done, answer) = oneshot::channel();
-        drop(self.queue.push(job(done), 0));
-        Box::pin(async { answer.await.unwrap_or(Err(LanesError::Closed)) })
+        ask(|done| {
+            // Whoever asked may have left meanwhile.
+            let read = Box::new(move |db: &_| drop(done.send(answer(read(db)))));
+            drop(self.queue.push(Job::Read(read), 0));
+        })
     }
+
+    /// Reads beside the changes, for people.
+    fn show<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, LanesError>> {
+        ask(|done| {
+            drop(self.pages.push(Box::new(move |db| drop(done.send(answer(read(db))))), 0));
+        })
+    }
+
+    /// Makes a change, in one transaction with those around it. It may be tried more than once.
+    pub(super) fn change(
+        &self,
+        act: impl Fn(&Connection, Timestamp) -> rusqlite::Result<usize> + Send + 'static,
+    ) -> BoxFuture<'_, Result<usize, LanesError>> {
+        self.make(Change::Act(Box::new(act)))
+    }
+
+    fn make(&self, change: Change) -> BoxFuture<'_, Result<usize, LanesError>> {
+        ask(|done| drop(self.queue.push(Job::Change(ChangeJob { change, done }), 0)))
+    }
+}
+
+/// Queues a job at once; a closed queue drops it, and that tells the future.
+fn ask<'a, T: Send + 'static>(
+    push: impl FnOnce(Answer<T>),
+) -> BoxFuture<'a, Result<T, LanesError>> {
+    let (done, answered) = oneshot::channel();
+    push(done);
+    Box::pin(async { answered.await.unwrap_or(Err(LanesError::Closed)) })
 }
 
 impl Lanes for SqliteLanes {
@@ -168,7 +258,7 @@ impl Lanes for SqliteLanes {
         lane: &DestinationName,
     ) -> BoxFuture<'_, Result<Option<Sequence>, LanesError>> {
         let lane = lane.clone();
-        self.ask(|done| Job::Cursor(lane, done))
+        self.read(move |db| rows::cursor(db, &lane))
     }
 
     fn settle(
@@ -176,14 +266,13 @@ impl Lanes for SqliteLanes {
         lane: &DestinationName,
         settlement: Settlement,
     ) -> BoxFuture<'_, Result<(), LanesError>> {
-        let change = Change::Settle(lane.clone(), settlement);
-        let settled = self.ask(|done| Job::Change(ChangeJob { change, done }));
+        let settled = self.make(Change::Settle(lane.clone(), settlement));
         Box::pin(async { settled.await.map(|_| ()) })
     }
 
     fn parked(&self, lane: &DestinationName) -> BoxFuture<'_, Result<Vec<Parked>, LanesError>> {
         let lane = lane.clone();
-        self.ask(|done| Job::Parked(lane, done))
+        self.read(move |db| rows::parked(db, &lane))
     }
 
     fn changed(&self) -> watch::Receiver<u64> {
@@ -196,7 +285,7 @@ impl Lanes for SqliteLanes {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<DeadLetter>, LanesError>> {
         let lane = lane.cloned();
-        self.ask(|done| Job::DeadLetters(lane, limit, done))
+        self.read(move |db| rows::dead_letters(db, lane.as_ref(), limit))
     }
 
     fn revive(
@@ -204,18 +293,46 @@ impl Lanes for SqliteLanes {
         lane: Option<&DestinationName>,
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>> {
-        let change = Change::Revive(lane.cloned(), ids.map(<[_]>::to_vec));
-        self.ask(|done| Job::Change(ChangeJob { change, done }))
+        let (lane, ids) = (lane.cloned(), ids.map(<[_]>::to_vec));
+        self.change(move |db, now| rows::revive(db, lane.as_ref(), ids.as_deref(), now))
+    }
+
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, LanesError>> {
+        self.show(move |db| deliveries::list(db, &query))
+    }
+
+    fn delivery(
+        &self,
+        lane: &DestinationName,
+        id: &DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>> {
+        let (lane, id) = (lane.clone(), id.clone());
+        self.show(move |db| deliveries::detail(db, &lane, &id))
+    }
+
+    fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>> {
+        self.read(rows::cursors)
+    }
+
+    fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
+        let lane = lane.clone();
+        let forgotten = self.change(move |db, _| rows::forget(db, &lane).map(|()| 0));
+        Box::pin(async { forgotten.await.map(|_| ()) })
     }
 }
 
 impl Drop for LanesThread {
     fn drop(&mut self) {
+        // The thread that writes ends last, for the last connection tidies the files up.
+        self.pages.close();
+        let reader = self.reader.take().map(JoinHandle::join);
         self.queue.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("The thread of the lanes' state panicked.");
+        let thread = self.thread.take().map(JoinHandle::join);
+        if reader.into_iter().chain(thread).any(|ended| ended.is_err()) {
+            tracing::error!("A thread of the lanes' state panicked.");
         }
     }
 }
@@ -254,28 +371,15 @@ impl State {
     fn perform(&mut self, jobs: &mut Vec<Job>) {
         let mut changes = Vec::new();
         for job in jobs.drain(..) {
-            if let Job::Change(change) = job {
-                changes.push(change);
-                continue;
+            match job {
+                Job::Change(change) => changes.push(change),
+                Job::Read(read) => {
+                    self.commit(&mut changes);
+                    read(&self.db);
+                }
             }
-            self.commit(&mut changes);
-            self.read(job);
         }
         self.commit(&mut changes);
-    }
-
-    fn read(&self, job: Job) {
-        let db = &self.db;
-        // Whoever asked may have left meanwhile.
-        match job {
-            Job::Cursor(lane, done) => drop(done.send(answer(rows::cursor(db, &lane)))),
-            Job::Cursors(done) => drop(done.send(answer(rows::cursors(db)))),
-            Job::Parked(lane, done) => drop(done.send(answer(rows::parked(db, &lane)))),
-            Job::DeadLetters(lane, limit, done) => {
-                drop(done.send(answer(rows::dead_letters(db, lane.as_ref(), limit))));
-            }
-            Job::Change(_) => unreachable!("changes are committed"),
-        }
     }
 
     fn commit(&mut self, jobs: &mut Vec<ChangeJob>) {
@@ -323,7 +427,7 @@ impl State {
                     rows::settle(&tx, lane, settlement)?;
                     0
                 }
-                Change::Revive(lane, ids) => rows::revive(&tx, lane.as_ref(), ids.as_deref(), now)?,
+                Change::Act(act) => act(&tx, now)?,
             });
         }
         if attempts >= THIN_EVERY {

@@ -12,7 +12,6 @@ use std::{
 };
 
 /// A queue of jobs with a weight each. It refuses nothing by itself but what comes after closing.
-#[derive(Debug)]
 pub(super) struct Queue<J> {
     state: Mutex<State<J>>,
     filled: Condvar,
@@ -20,12 +19,17 @@ pub(super) struct Queue<J> {
     weight: AtomicUsize,
 }
 
-#[derive(Debug)]
 struct State<J> {
     jobs: Vec<J>,
     waiting: bool,
     urgent: bool,
     closed: bool,
+}
+
+impl<J> std::fmt::Debug for Queue<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("weight", &self.weight).finish_non_exhaustive()
+    }
 }
 
 impl<J> Queue<J> {

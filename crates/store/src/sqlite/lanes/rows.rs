@@ -11,7 +11,9 @@ use rusqlite::{
     types::{FromSqlError, Type},
 };
 
-use crate::lanes::Settlement;
+use serde::de::DeserializeOwned;
+
+use crate::{journal::BoxError, lanes::Settlement};
 
 /// Stores a settlement. A delivery that is parked and unparked in one ends unparked; one that is
 /// buried does not wait.
@@ -56,6 +58,13 @@ pub(super) fn settle(
             ":status": attempt.status,
             ":result": attempt.result,
             ":event_count": attempt.event_count,
+            ":dns_ms": attempt.timings.dns_ms,
+            ":connect_ms": attempt.timings.connect_ms,
+            ":tls_ms": attempt.timings.tls_ms,
+            ":answer_ms": attempt.timings.answer_ms,
+            ":body_ms": attempt.timings.body_ms,
+            ":address": attempt.address,
+            ":answer_start": attempt.answer_start,
         })?;
     }
     if let Some(cursor) = settlement.cursor {
@@ -147,29 +156,49 @@ pub(super) fn age_attempts(db: &Connection, horizon: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// Forgets all of a lane.
+pub(in crate::sqlite) fn forget(db: &Connection, lane: &DestinationName) -> Result<()> {
+    for statement in [
+        include_str!("../sql/forget_cursor.sql"),
+        include_str!("../sql/forget_parked.sql"),
+        include_str!("../sql/forget_dead.sql"),
+        include_str!("../sql/forget_attempts.sql"),
+    ] {
+        db.execute(statement, named_params! {":lane": lane.as_str()})?;
+    }
+    Ok(())
+}
+
 /// A number that changes when another connection changed the database.
 pub(super) fn data_version(db: &Connection) -> Result<i64> {
     db.pragma_query_value(None, "data_version", |row| row.get(0))
 }
 
-fn sequence(row: &Row<'_>, column: &str) -> Result<Sequence> {
+pub(in crate::sqlite) fn sequence(row: &Row<'_>, column: &str) -> Result<Sequence> {
     Ok(Sequence(row.get::<_, i64>(column)?.cast_unsigned()))
 }
 
-fn lane(row: &Row<'_>) -> Result<DestinationName> {
+pub(in crate::sqlite) fn lane(row: &Row<'_>) -> Result<DestinationName> {
     Ok(DestinationName::new(row.get_ref("lane")?.as_str()?))
 }
 
-fn id(row: &Row<'_>) -> Result<DeliveryId> {
+pub(super) fn id(row: &Row<'_>) -> Result<DeliveryId> {
     Ok(DeliveryId::new(row.get_ref("id")?.as_str()?))
 }
 
-fn events(row: &Row<'_>) -> Result<Vec<EventRef>> {
-    let json = row.get_ref("events")?.as_str()?;
-    serde_json::from_str(json).map_err(|error| {
-        let cause = FromSqlError::Other(error.into());
-        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
-    })
+pub(super) fn events(row: &Row<'_>) -> Result<Vec<EventRef>> {
+    json(row, "events")
+}
+
+/// What a column holds as JSON.
+pub(in crate::sqlite) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| misfit(error.into()))
+}
+
+/// A column holds what this version does not write.
+pub(in crate::sqlite) fn misfit(cause: BoxError) -> rusqlite::Error {
+    let cause = FromSqlError::Other(cause);
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
 }
 
 fn events_json(events: &[EventRef]) -> String {

@@ -1,2 +1,2 @@
--- Ends the waiting of a delivery. By the primary key.
+-- Ends the waiting of a delivery. By the unique (lane, id).
 DELETE FROM parked WHERE lane = :lane AND id = :id;

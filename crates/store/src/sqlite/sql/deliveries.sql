@@ -1,0 +1,28 @@
+-- Deliveries by their last attempts, newest first, and how they stand. Walks the primary key down
+-- from `:before`; each row is looked up once in attempts_by_delivery, parked and dead_letters by
+-- their unique indexes. A selective condition walks all attempts, whose number is bounded.
+SELECT
+  a.number, a.lane, a.delivery AS id, a.attempt, a.started_at, a.duration_ms, a.status, a.result,
+  a.event_count, a.dns_ms, a.connect_ms, a.tls_ms, a.answer_ms, a.body_ms, a.address,
+  a.answer_start, p.due_at, ifnull(d.attempts, ifnull(p.attempts, a.attempt)) AS attempts,
+  ifnull(d.reason, ifnull(p.reason, a.result)) AS reason,
+  CASE
+    WHEN d.id IS NOT NULL THEN 'dead'
+    WHEN p.id IS NULL AND a.result GLOB 'delivered*' THEN 'delivered'
+    ELSE 'waiting'
+  END AS state
+FROM attempts AS a
+LEFT JOIN parked AS p ON p.lane = a.lane AND p.id = a.delivery
+LEFT JOIN dead_letters AS d ON d.lane = a.lane AND d.id = a.delivery
+WHERE a.number < :before
+  AND (:lane IS NULL OR a.lane = :lane)
+  AND (:since IS NULL OR a.started_at >= :since)
+  AND (:until IS NULL OR a.started_at < :until)
+  AND (:state IS NULL OR state = :state)
+  AND (:event IS NULL OR a.delivery = :event
+    OR EXISTS (SELECT 1 FROM json_each(p.events) AS e WHERE e.value ->> 'event' = :event)
+    OR EXISTS (SELECT 1 FROM json_each(d.events) AS e WHERE e.value ->> 'event' = :event))
+  AND NOT EXISTS (
+    SELECT 1 FROM attempts AS later
+    WHERE later.delivery = a.delivery AND later.lane = a.lane AND later.number > a.number)
+ORDER BY a.number DESC LIMIT :limit;

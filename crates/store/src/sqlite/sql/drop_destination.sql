@@ -1,0 +1,2 @@
+-- Forgets a destination. By the unique name.
+DELETE FROM destinations WHERE name = :destination;

@@ -1,0 +1,2 @@
+-- Forgets how far a lane has settled. By the primary key.
+DELETE FROM cursors WHERE lane = :lane;

@@ -1,0 +1,2 @@
+-- Resumes a destination. By the primary key.
+DELETE FROM switches WHERE lane = :lane;
