@@ -16,7 +16,7 @@ pub use self::{request::request, response::response, translator::Translator};
 pub const VERSION: &str = "2023-06-01";
 
 /// Why an answer ended, in `OpenAI`'s words.
-fn finish_reason(stop_reason: &str) -> &'static str {
+pub(crate) fn finish_reason(stop_reason: &str) -> &'static str {
     match stop_reason {
         "max_tokens" | "model_context_window_exceeded" => "length",
         "tool_use" => "tool_calls",
@@ -24,4 +24,16 @@ fn finish_reason(stop_reason: &str) -> &'static str {
         // `end_turn`, `stop_sequence`, `pause_turn`, and what is yet unknown.
         _ => "stop",
     }
+}
+
+/// A `usage` object of Anthropic's in chat's shape, as JSON; `None` if it cannot be read.
+pub(crate) fn usage_as_openai(json: &str) -> Option<String> {
+    let reported: usage::Reported = serde_json::from_str(json).ok()?;
+    serde_json::to_string(&reported.to_openai()).ok()
+}
+
+/// The tier that a `usage` object of Anthropic's names, in `OpenAI`'s words.
+pub(crate) fn service_tier(json: &str) -> Option<&'static str> {
+    let reported: usage::Reported = serde_json::from_str(json).ok()?;
+    reported.service_tier()
 }

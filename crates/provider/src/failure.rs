@@ -68,17 +68,55 @@ pub fn from_event(data: &[u8]) -> Failure {
 /// The body of the error answer that tells a caller what a failure was, in the shape of the API that
 /// was called.
 ///
-/// `OpenAI`'s is `{"error": {"message", "type", "param", "code"}}`.
-pub fn error_body(_endpoint: Endpoint, failure: &Failure) -> String {
-    let kind = failure.provider_type.as_deref().unwrap_or_else(|| openai_type(failure.kind));
-    let code = failure.code.clone().unwrap_or_else(|| failure.kind.as_str().to_owned());
-    json!({"error": {
+/// `OpenAI`'s is `{"error": {"message", "type", "param", "code"}}`, Anthropic's
+/// `{"type": "error", "error": {"type", "message"}}`.
+pub fn error_body(endpoint: Endpoint, failure: &Failure) -> String {
+    let body = match endpoint {
+        Endpoint::Messages => {
+            let error = json!({"type": anthropic_type(failure), "message": failure.message});
+            json!({"type": "error", "error": error})
+        }
+        Endpoint::ChatCompletions
+        | Endpoint::TextCompletions
+        | Endpoint::Embeddings
+        | Endpoint::Responses => json!({"error": error_object(failure)}),
+    };
+    body.to_string()
+}
+
+/// `OpenAI`'s error object of a failure.
+pub(crate) fn error_object(failure: &Failure) -> Value {
+    json!({
         "message": failure.message,
-        "type": kind,
+        "type": failure.provider_type.as_deref().unwrap_or_else(|| openai_type(failure.kind)),
         "param": failure.param,
-        "code": code,
-    }})
-    .to_string()
+        "code": error_code(failure),
+    })
+}
+
+/// The error code that `OpenAI`'s error objects name: the provider's own, else the failure's kind.
+pub(crate) fn error_code(failure: &Failure) -> &str {
+    failure.code.as_deref().unwrap_or_else(|| failure.kind.as_str())
+}
+
+/// Anthropic's type of a failure: the provider's own if it is one of Anthropic's, else what its
+/// documentation ("Errors") says of the status, which is what its SDKs go by, too.
+fn anthropic_type(failure: &Failure) -> &str {
+    if let Some(kind) = failure.provider_type.as_deref().filter(|k| status_of_type(k).is_some()) {
+        return kind;
+    }
+    match (failure.kind, failure.status) {
+        (FailureKind::BudgetExceeded, _) | (_, 402) => "billing_error",
+        (FailureKind::Overloaded, _) | (_, 529) => "overloaded_error",
+        (_, 401) => "authentication_error",
+        (_, 403) => "permission_error",
+        (_, 404) => "not_found_error",
+        (_, 408 | 504) => "timeout_error",
+        (_, 413) => "request_too_large",
+        (_, 429) => "rate_limit_error",
+        (_, 400..=499) => "invalid_request_error",
+        _ => "api_error",
+    }
 }
 
 /// `OpenAI`'s error types, as its SDKs and LiteLLM's users know them.
@@ -143,6 +181,8 @@ impl Said {
         };
         // Gemini's OpenAI-compatible door answers with an array of one.
         let value = value.get(0).unwrap_or(&value);
+        // A failed response says so of itself, and its event holds it.
+        let value = value.get("response").unwrap_or(value);
         match value.get("error") {
             Some(Value::String(message)) => {
                 let mut said = Self::read_fields(value);
@@ -167,7 +207,8 @@ impl Said {
             Some(other) => Some(other.to_string()),
         });
         // Google's errors have a numeric `code` and a `status` in words.
-        let kind = field("type").or_else(|| field("status"));
+        // Of an event, `error` says only that it is one.
+        let kind = field("type").filter(|kind| kind != "error").or_else(|| field("status"));
         Self { message, code: field("code"), kind, param: field("param") }
     }
 

@@ -5,15 +5,23 @@
 
 mod chunks;
 mod deltas;
+mod messages;
+mod responses;
+mod typed;
+
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use domain::{call::Endpoint, event::Delta, failure::Failure};
 
 pub use self::chunks::Chunks;
+use self::typed::Typed;
 pub(crate) use self::{
     chunks::{cut_short, garbage},
     deltas::Deltas,
 };
+use crate::failure::error_body;
 
 /// What goes to the caller of a stream.
 pub trait CallerStream: Send {
@@ -38,16 +46,33 @@ pub trait CallerStream: Send {
 /// `hide_usage`: the caller did not ask for the usage chunk; only chat and text completions have
 /// one. `want_deltas`: collect deltas. No event may be larger than `event_bytes_max`.
 pub fn passthrough(
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
     hide_usage: bool,
     want_deltas: bool,
     event_bytes_max: usize,
 ) -> Box<dyn CallerStream> {
-    Box::new(Chunks::new(hide_usage, want_deltas, event_bytes_max))
+    match endpoint {
+        // Embeddings do not stream; were one to, it would be in chunks.
+        Endpoint::ChatCompletions | Endpoint::TextCompletions | Endpoint::Embeddings => {
+            Box::new(Chunks::new(hide_usage, want_deltas, event_bytes_max))
+        }
+        Endpoint::Responses => {
+            Box::new(Typed::new(responses::Responses, want_deltas, event_bytes_max))
+        }
+        Endpoint::Messages => {
+            Box::new(Typed::new(messages::Messages, want_deltas, event_bytes_max))
+        }
+    }
 }
 
 /// The event that tells the caller of a stream that it failed, in its protocol.
 pub fn error_event(endpoint: Endpoint, failure: &Failure) -> Bytes {
-    let body = crate::failure::error_body(endpoint, failure);
-    Bytes::from(format!("data: {body}\n\n"))
+    let body = match endpoint {
+        Endpoint::ChatCompletions | Endpoint::TextCompletions | Endpoint::Embeddings => {
+            return Bytes::from(format!("data: {}\n\n", error_body(endpoint, failure)));
+        }
+        Endpoint::Messages => error_body(endpoint, failure),
+        Endpoint::Responses => responses::error(failure),
+    };
+    Bytes::from(format!("event: error\ndata: {body}\n\n"))
 }

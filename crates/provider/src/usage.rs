@@ -1,7 +1,7 @@
 //! Reads `usage` objects.
 
 use domain::usage::Usage;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::answer::loose::LooseCount;
@@ -50,6 +50,41 @@ pub fn read(json: &str) -> Option<Usage> {
         reasoning_tokens: output_details.reasoning_tokens.0,
         estimated: false,
     })
+}
+
+/// A response's `usage` object in chat's shape, as JSON; `None` if it is no object or reports no
+/// tokens at all. The details stay as they are: their members have the same names.
+pub(crate) fn of_response_as_chat(json: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Reported<'a> {
+        #[serde(borrow, default)]
+        input_tokens_details: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        output_tokens_details: Option<&'a RawValue>,
+    }
+    #[derive(Serialize)]
+    struct Chat<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_tokens: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        completion_tokens: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total_tokens: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prompt_tokens_details: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        completion_tokens_details: Option<&'a RawValue>,
+    }
+    let usage = read(json)?;
+    let reported: Reported<'_> = serde_json::from_str(json).ok()?;
+    let chat = Chat {
+        prompt_tokens: usage.input_tokens,
+        completion_tokens: usage.output_tokens,
+        total_tokens: usage.total_tokens,
+        prompt_tokens_details: reported.input_tokens_details,
+        completion_tokens_details: reported.output_tokens_details,
+    };
+    serde_json::to_string(&chat).ok()
 }
 
 /// The counts of all shapes: `OpenAI` chat, `OpenAI` responses, Anthropic, `DeepSeek`.

@@ -18,8 +18,10 @@ const TOOL_CALLS_MAX: usize = 1_024;
 const EXTRAS_MAX: usize = 64;
 
 /// An answer while its chunks come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assembly {
+    /// The `object` of what comes of it.
+    object: &'static str,
     is_begun: bool,
     id: Option<String>,
     created: Option<String>,
@@ -34,6 +36,8 @@ struct Choice {
     index: u64,
     role: Option<String>,
     content: Option<String>,
+    /// A text completion's, which has no message.
+    text: Option<String>,
     tool_calls: Vec<ToolCall>,
     function_call: Option<Called>,
     message_extras: Extras,
@@ -60,6 +64,20 @@ struct Called {
 struct Extras(Vec<(String, String)>);
 
 impl Assembly {
+    /// Nothing yet of an answer of that kind.
+    pub(super) fn new(object: &'static str) -> Self {
+        Self {
+            object,
+            is_begun: false,
+            id: None,
+            created: None,
+            model: None,
+            extras: Extras::default(),
+            choices: Vec::new(),
+            usage: None,
+        }
+    }
+
     /// Takes one event's data. What is no chunk (`[DONE]`, an error, garbage) adds nothing.
     pub(super) fn add(&mut self, data: &[u8]) {
         let Ok(text) = std::str::from_utf8(data) else { return };
@@ -94,7 +112,9 @@ impl Assembly {
         Answer {
             response,
             id: self.id,
-            text: first.content,
+            reasoning: first.reasoning(),
+            tool_calls: first.tool_calls_json(),
+            text: first.content.or(first.text),
             finish_reason: first.finish_reason,
             service_tier,
             usage: self.usage.as_deref().and_then(usage::read),
@@ -122,14 +142,15 @@ impl Assembly {
         out.extend_from_slice(self.created.as_deref().unwrap_or("null").as_bytes());
         out.extend_from_slice(br#","model":"#);
         write_text(&mut out, self.model.as_deref());
-        out.extend_from_slice(br#","object":"chat.completion""#);
+        out.extend_from_slice(br#","object":"#);
+        write_text(&mut out, Some(self.object));
         self.extras.write(&mut out);
         out.extend_from_slice(br#","choices":["#);
         for (position, choice) in self.choices.iter().enumerate() {
             if position > 0 {
                 out.push(b',');
             }
-            choice.write(&mut out);
+            choice.write(self.object, &mut out);
         }
         out.push(b']');
         if let Some(usage) = &self.usage {
@@ -147,6 +168,9 @@ impl Choice {
         set_first(&mut self.role, role.0.as_deref());
         if let Some(content) = content.0 {
             self.content.get_or_insert_default().push_str(&content);
+        }
+        if let Some(text) = choice.text.0 {
+            self.text.get_or_insert_default().push_str(&text);
         }
         for call in tool_calls {
             self.add_tool_call(&call);
@@ -187,30 +211,40 @@ impl Choice {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn reasoning(&self) -> Option<String> {
+        let extras = &self.message_extras;
+        extras.text("reasoning_content").or_else(|| extras.text("reasoning"))
+    }
+
+    fn tool_calls_json(&self) -> Option<String> {
+        let mut out = Vec::new();
+        self.write_tool_calls(&mut out);
+        String::from_utf8(out).ok().filter(|list| !list.is_empty())
+    }
+
+    fn write(&self, object: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"finish_reason":"#);
         write_text(out, self.finish_reason.as_deref());
         out.extend_from_slice(br#","index":"#);
         out.extend_from_slice(itoa::Buffer::new().format(self.index).as_bytes());
+        if object == super::TEXT {
+            out.extend_from_slice(br#","text":"#);
+            write_text(out, Some(self.text.as_deref().unwrap_or_default()));
+        } else {
+            self.write_message(out);
+        }
+        self.extras.write(out);
+        out.push(b'}');
+    }
+
+    fn write_message(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#","message":{"content":"#);
         write_text(out, self.content.as_deref());
         out.extend_from_slice(br#","role":"#);
         write_text(out, Some(self.role.as_deref().unwrap_or("assistant")));
         if !self.tool_calls.is_empty() {
-            out.extend_from_slice(br#","tool_calls":["#);
-            for (position, call) in self.tool_calls.iter().enumerate() {
-                if position > 0 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(br#"{"id":"#);
-                write_text(out, call.id.as_deref());
-                out.extend_from_slice(br#","type":"#);
-                write_text(out, Some(call.kind.as_deref().unwrap_or("function")));
-                out.extend_from_slice(br#","function":"#);
-                call.function.write(out);
-                out.push(b'}');
-            }
-            out.push(b']');
+            out.extend_from_slice(br#","tool_calls":"#);
+            self.write_tool_calls(out);
         }
         if let Some(called) = &self.function_call {
             out.extend_from_slice(br#","function_call":"#);
@@ -218,8 +252,23 @@ impl Choice {
         }
         self.message_extras.write(out);
         out.push(b'}');
-        self.extras.write(out);
-        out.push(b'}');
+    }
+
+    /// Writes the list of tool calls; nothing if there are none.
+    fn write_tool_calls(&self, out: &mut Vec<u8>) {
+        for (position, call) in self.tool_calls.iter().enumerate() {
+            out.push(if position == 0 { b'[' } else { b',' });
+            out.extend_from_slice(br#"{"id":"#);
+            write_text(out, call.id.as_deref());
+            out.extend_from_slice(br#","type":"#);
+            write_text(out, Some(call.kind.as_deref().unwrap_or("function")));
+            out.extend_from_slice(br#","function":"#);
+            call.function.write(out);
+            out.push(b'}');
+        }
+        if !self.tool_calls.is_empty() {
+            out.push(b']');
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One `chat.completion.chunk`, borrowed from its bytes.
+//! One chunk of a chat or text completion, borrowed from its bytes.
 //!
 //! Written by hand instead of derived, because members that we do not know are kept: a provider's
 //! own fields survive into the assembled answer.
@@ -30,6 +30,8 @@ pub(super) struct Chunk<'a> {
 pub(super) struct Choice<'a> {
     pub(super) index: LooseCount,
     pub(super) delta: Delta<'a>,
+    /// A text completion's, which has no delta.
+    pub(super) text: LooseStr<'a>,
     pub(super) finish_reason: LooseStr<'a>,
     /// Some providers report the usage here.
     pub(super) usage: Option<&'a RawValue>,
@@ -122,6 +124,7 @@ impl<'de> Members<'de> for Choice<'de> {
         match key.0.as_deref().unwrap_or_default() {
             "index" => self.index = map.next_value()?,
             "delta" => self.delta = map.next_value()?,
+            "text" => self.text = map.next_value()?,
             "finish_reason" => self.finish_reason = map.next_value()?,
             "usage" => self.usage = map.next_value()?,
             // One entry a token: larger than the text itself.

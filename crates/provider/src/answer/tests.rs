@@ -23,11 +23,11 @@ fn assert_sound(answer: &Answer) {
 
 #[test]
 fn a_stream_cut_anywhere_keeps_what_came() {
-    let whole = of_stream([STREAM.as_bytes()]);
+    let whole = of_stream(CHAT, [STREAM.as_bytes()]);
     assert_eq!(whole.text.as_deref(), Some("Grüße, Welt"));
     assert_eq!(whole.usage.unwrap().total_tokens, Some(3));
     for end in 0..STREAM.len() {
-        let cut = of_stream([&STREAM.as_bytes()[..end]]);
+        let cut = of_stream(CHAT, [&STREAM.as_bytes()[..end]]);
         assert_sound(&cut);
         let text = cut.text.unwrap_or_default();
         assert!("Grüße, Welt".starts_with(&text), "cut at {end}: {text}");
@@ -38,7 +38,10 @@ fn a_stream_cut_anywhere_keeps_what_came() {
 fn an_error_body_is_no_answer() {
     let error = br#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#;
     assert_eq!(of_whole(error), Answer::default());
-    assert_eq!(of_stream([&b"data: {\"error\":{\"message\":\"no\"}}\n\n"[..]]), Answer::default());
+    assert_eq!(
+        of_stream(CHAT, [&b"data: {\"error\":{\"message\":\"no\"}}\n\n"[..]]),
+        Answer::default()
+    );
     assert_eq!(of_whole(b"<html>bad gateway</html>"), Answer::default());
 }
 
@@ -57,7 +60,7 @@ fn more_choices_than_anyone_may_ask_for_are_not_kept() {
         format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"delta\":{delta}}}]}}\n\n")
     };
     let stream: String = (0..1_000).map(chunk).collect();
-    let response = of_stream([stream.as_bytes()]).response.unwrap();
+    let response = of_stream(CHAT, [stream.as_bytes()]).response.unwrap();
     let value: serde_json::Value = serde_json::from_str(&response).unwrap();
     assert_eq!(value["choices"].as_array().unwrap().len(), 128);
 }
@@ -68,7 +71,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         assert_sound(&of_whole(&bytes));
-        assert_sound(&of_stream([bytes.as_slice()]));
+        assert_sound(&of_stream(CHAT, [bytes.as_slice()]));
     }
 
     #[test]
@@ -81,6 +84,6 @@ proptest! {
         damaged[at] = byte;
         let tail = damaged[twice..].to_vec();
         damaged.extend(tail);
-        assert_sound(&of_stream([damaged.as_slice()]));
+        assert_sound(&of_stream(CHAT, [damaged.as_slice()]));
     }
 }
