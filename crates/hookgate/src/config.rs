@@ -32,19 +32,22 @@ use domain::{
     network::Network,
     secret::Secret,
 };
+use proxy::config::Deployment;
 use store::sqlite::Durability;
 
 use self::{
     from::{
+        alerting, budgets,
         callbacks::{self, Registry},
-        gateway, models,
+        gateway::{self, General},
+        keys, models,
         own::{self, Own},
         webhooks::{self, Subscription},
     },
     located::{Node, Value},
     policy::Policy,
     report::Report,
-    section::{Section, Unknown},
+    section::{Field, Section, Unknown},
     standby::Draft,
     variable::Variables,
 };
@@ -224,7 +227,7 @@ fn read_webhook_file(
     let path = match (&sources.webhooks, named) {
         (Some(path), _) => path.clone(),
         (None, Some(node)) => {
-            let field = section::Field { path: "webhook_config".to_owned(), node, report };
+            let field = Field { path: "webhook_config".to_owned(), node, report };
             beside.join(field.text()?)
         }
         (None, None) => return None,
@@ -277,69 +280,85 @@ impl<'a> Sections<'a> {
         }
         let litellm = self.main.section("litellm_settings");
         let router = self.main.section("router_settings");
-        let list = self.main.get("model_list");
-        let deployments =
-            list.as_ref().map(|list| models::read(list, variables, report)).unwrap_or_default();
-        if list
-            .as_ref()
-            .is_none_or(|list| matches!(&list.node.value, Value::List(l) if l.is_empty()))
-        {
-            models::warn_empty(list.map(|list| list.node), report);
-        }
+        let settings = self.main.section("general_settings");
+        let general = gateway::read_general(settings.as_ref(), variables, report);
+        let deployments = self.read_models(&general, router.as_ref(), variables);
         let routing = gateway::read_routing(litellm.as_ref(), router.as_ref(), &deployments);
-        let general =
-            gateway::read_general(self.main.section("general_settings"), variables, report);
+        let keys = self.main.get("keys");
+        let keys = keys.map(|list| keys::read(&list, general.master_key.as_ref()));
+        let budgets = budgets::read(self.main.get("budgets").as_ref(), litellm.as_ref());
         let turn_off = litellm.as_ref().and_then(|s| s.get("turn_off_message_logging"));
         let turn_off_message_logging = turn_off.and_then(|field| field.flag()).unwrap_or(false);
         let mut drafts = callbacks::Reader { policy: &policy, variables, registry, report }
             .read(litellm.as_ref(), self.main.get("callback_settings").as_ref());
         drafts.extend(self.read_webhooks(&policy));
+        drafts.extend(settings.as_ref().and_then(|settings| {
+            alerting::read(settings, variables, &policy, !budgets.is_empty())
+        }));
         let destinations = standby::arrange(drafts, report);
         if destinations.is_empty() {
             report.warning_outside("no destination is configured, so no event is sent anywhere");
         }
-        if let Some(litellm) = litellm {
-            litellm.finish(Unknown::Warn, known::LITELLM_SETTINGS);
-        }
-        if let Some(router) = router {
-            router.finish(Unknown::Warn, known::ROUTER_SETTINGS);
+        for (section, passed_over) in [
+            (litellm, known::LITELLM_SETTINGS),
+            (router, known::ROUTER_SETTINGS),
+            (settings, known::GENERAL_SETTINGS),
+        ] {
+            if let Some(section) = section {
+                section.finish(Unknown::Warn, passed_over);
+            }
         }
         self.finish();
-        let listen = listen(sources, &own, general.master_key.is_some(), report);
-        Settings {
-            proxy: proxy::config::Config {
-                listen,
-                master_key: general.master_key,
-                keys: Vec::new(),
-                global_max_parallel_requests: None,
-                deployments,
-                routing,
-                limits: own.limits,
-                allow_client_mock_response: general.allow_client_mock_response,
-                turn_off_message_logging,
-                drain_timeout: own.drain_timeout,
-            },
-            store: StoreSettings {
-                data_dir: sources.data_dir.clone().unwrap_or(own.data_dir),
-                durability: policy.durability,
-                retention: policy.retention,
-                ballast_bytes: own.ballast_bytes,
-                encryption_key: encryption_key(&sources.environment, report),
-            },
-            destinations,
-            defaults: policy.defaults,
-            egress: EgressSettings {
-                doors_require_https: policy.require_https.unwrap_or(true),
-                allow_private_destinations: policy.allow_private_destinations,
-            },
-            budgets: Vec::new(),
-            org_id: own.org_id,
-            delivery: DeliverySettings {
-                settle_timeout: policy.settle_timeout,
-                timestamp_tolerance: policy.timestamp_tolerance,
-                disable_after: policy.disable_after,
-            },
+        let proxy = proxy::config::Config {
+            listen: listen(sources, &own, general.master_key.is_some(), report),
+            master_key: general.master_key,
+            keys: keys.unwrap_or_default(),
+            global_max_parallel_requests: general.global_max_parallel_requests,
+            deployments,
+            routing,
+            limits: own.limits,
+            allow_client_mock_response: general.allow_client_mock_response,
+            turn_off_message_logging,
+            drain_timeout: own.drain_timeout,
+        };
+        let store = StoreSettings {
+            data_dir: sources.data_dir.clone().unwrap_or(own.data_dir),
+            durability: policy.durability,
+            retention: policy.retention,
+            ballast_bytes: own.ballast_bytes,
+            encryption_key: encryption_key(&sources.environment, report),
+        };
+        let delivery = policy.delivery();
+        let egress = policy.egress();
+        let (defaults, org_id) = (policy.defaults, own.org_id);
+        Settings { proxy, store, destinations, defaults, delivery, egress, budgets, org_id }
+    }
+
+    /// `model_list`, with what other sections say for every deployment.
+    fn read_models(
+        &self,
+        general: &General,
+        router: Option<&Section<'a>>,
+        variables: &Variables,
+    ) -> Vec<Deployment> {
+        let list = self.main.get("model_list");
+        let mut deployments = list
+            .as_ref()
+            .map(|list| models::read(list, variables, self.report))
+            .unwrap_or_default();
+        let is_empty =
+            |list: &Field<'_>| matches!(&list.node.value, Value::List(l) if l.is_empty());
+        if list.as_ref().is_none_or(is_empty) {
+            models::warn_empty(list.map(|list| list.node), self.report);
         }
+        let parallel = router
+            .and_then(|section| section.get("default_max_parallel_requests"))
+            .and_then(|field| field.whole(1..=models::LIMIT_MAX))
+            .or(general.max_parallel_requests);
+        for deployment in &mut deployments {
+            deployment.max_parallel_requests = deployment.max_parallel_requests.or(parallel);
+        }
+        deployments
     }
 
     fn read_policy(&self) -> Policy {

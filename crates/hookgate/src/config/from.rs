@@ -1,8 +1,14 @@
 //! The systems whose configurations are understood, each turned into our own types.
 
+pub(crate) mod alerting;
+
+pub(crate) mod budgets;
+
 pub(crate) mod callbacks;
 
 pub(crate) mod gateway;
+
+pub(crate) mod keys;
 
 pub(crate) mod models;
 

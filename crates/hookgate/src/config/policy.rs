@@ -11,7 +11,10 @@ use domain::{
 };
 use store::sqlite::Durability;
 
-use super::section::{Field, Section, Unknown};
+use super::{
+    DeliverySettings, EgressSettings,
+    section::{Field, Section, Unknown},
+};
 
 /// Milliseconds in a day: the longest of any wait.
 const DAY_MS: u64 = 86_400_000;
@@ -63,6 +66,23 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// What concerns deliveries to all destinations.
+    pub(crate) fn delivery(&self) -> DeliverySettings {
+        DeliverySettings {
+            settle_timeout: self.settle_timeout,
+            timestamp_tolerance: self.timestamp_tolerance,
+            disable_after: self.disable_after,
+        }
+    }
+
+    /// Which addresses deliveries may go to.
+    pub(crate) fn egress(&self) -> EgressSettings {
+        EgressSettings {
+            doors_require_https: self.require_https.unwrap_or(true),
+            allow_private_destinations: self.allow_private_destinations.clone(),
+        }
+    }
+
     /// Takes what `retry` says.
     pub(crate) fn read_retry(&mut self, section: Section<'_>) {
         let retry = &mut self.defaults.retry;

@@ -7,15 +7,14 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
-    destination::{Batch, Compression, Destination, Format, LogFormat, RetryPolicy},
+    destination::{Destination, Format, RetryPolicy},
     event::EventType,
-    id::DestinationName,
 };
 
 use crate::config::{
     known,
     located::{self, Node, Value},
-    parts::{self, Address, Headers, Own},
+    parts::{self, Address, Entry, Headers, Rest},
     policy::Policy,
     report::{At, Report, SourceFile, did_you_mean},
     section::{Field, Section, Unknown, not_set},
@@ -162,7 +161,7 @@ impl Reader<'_> {
             ));
             return None;
         };
-        match parts::check_address(text, self.policy, true) {
+        match parts::check_address(text, self.policy, !self.policy.block_private) {
             Ok((address, warning)) => {
                 if let Some(warning) = warning {
                     asked.field.warning(format!("the URL in {VARIABLE} {warning}"));
@@ -208,7 +207,7 @@ impl Reader<'_> {
             return None;
         }
         let address = match section.get("endpoint") {
-            Some(field) => parts::address(&field, self.policy, true),
+            Some(field) => parts::read_address(&field, self.policy, !self.policy.block_private),
             None => self.endpoint_variable(asked),
         };
         section.get("docs");
@@ -226,8 +225,8 @@ impl Reader<'_> {
             let what = "endpoint is missing: where should events go?";
             self.report.problem(section.at, &section.path, what);
         }
-        let address =
-            field.and_then(|f| parts::address(&f, self.policy, allow_private.unwrap_or(true)));
+        let allow_private = allow_private.unwrap_or(true) && !self.policy.block_private;
+        let address = field.and_then(|f| parts::read_address(&f, self.policy, allow_private));
         self.draft(asked, section, address, shared)
     }
 
@@ -240,59 +239,25 @@ impl Reader<'_> {
         address: Option<Address>,
         shared: &Headers,
     ) -> Draft {
-        let own = Own::read(&section, self.policy);
-        let mut headers = shared.clone();
-        if let Some(authorization) = address.as_ref().and_then(|a| a.authorization.clone()) {
-            headers.put("Authorization", authorization);
-        }
-        if let Some(field) = section.get("headers") {
-            headers.read(&field);
-        }
-        let log_format = section.get("log_format").and_then(|f| f.choice(&parts::LOG_FORMATS));
-        let log_format = log_format.unwrap_or_default();
-        let timeout = section.get("timeout").and_then(|field| field.seconds(0.001..=600.0));
-        let destination = Destination {
-            name: DestinationName::new(&asked.name),
-            url: address.map(|address| address.url).unwrap_or_default(),
-            method: own.method,
-            headers: headers.into_vec(),
-            format: Format::GenericApi(log_format),
-            compat: own.compat,
+        let entry = Entry::read(&section, self.policy);
+        let log_format =
+            section.get("log_format").and_then(|f| f.choice(&parts::format::LOG_FORMATS));
+        let rest = Rest {
+            name: &asked.name,
+            address,
+            headers: shared.clone(),
+            format: Format::GenericApi(log_format.unwrap_or_default()),
             event_types: read_event_types(asked, &section),
-            batch: self.read_batch(&section, log_format, &own),
-            filters: own.filters.unwrap_or_default(),
-            sample_rate: own.sample_rate,
+            filters: Vec::new(),
             retry: self.read_retry(&section),
-            timeout: timeout.unwrap_or(self.policy.defaults.timeout),
-            concurrent_deliveries: self.policy.defaults.concurrent_deliveries,
-            queue_size: self.policy.defaults.queue_size,
-            rate_limit: own.rate_limit,
-            rules: None,
-            compression: Compression::None,
-            privacy: own.privacy,
-            signing: own.signing,
-            allow_private: own.allow_private,
-            tls: None,
-            strict_order: false,
-            backup: None,
+            timeout: section.get("timeout").and_then(|field| field.seconds(0.001..=600.0)),
         };
-        let draft = named(asked, &section, Some(destination).filter(|_| own.enabled));
+        let enabled = entry.enabled;
+        let destination = entry.into_destination(rest, &section, self.policy);
+        let draft = named(asked, &section, Some(destination).filter(|_| enabled));
         section.get("callback_type");
         section.finish(Unknown::Warn, &[]);
         draft
-    }
-
-    fn read_batch(&self, section: &Section<'_>, log_format: LogFormat, own: &Own) -> Batch {
-        let bytes_max = self.policy.defaults.batch_bytes_max;
-        if log_format == LogFormat::Single {
-            parts::warn_unbatched(section, "`log_format: single`");
-            return Batch { events_max: 1, bytes_max, flush_interval: Duration::ZERO };
-        }
-        Batch {
-            events_max: own.batch_size.unwrap_or(parts::BATCH_SIZE),
-            bytes_max,
-            flush_interval: own.flush_interval.unwrap_or(parts::FLUSH_INTERVAL),
-        }
     }
 
     /// LiteLLM's `max_retries` counts attempts after the first, with waits of `retry_delay` × 2^n.
@@ -388,7 +353,7 @@ fn asked<'a>(litellm: &Section<'a>) -> Vec<Asked<'a>> {
 fn read_event_types(asked: &Asked<'_>, section: &Section<'_>) -> Vec<EventType> {
     let outcomes = [EventType::Completion, EventType::Error];
     let field = section.get("event_types");
-    let own = field.as_ref().map_or_else(|| outcomes.to_vec(), parts::event_types);
+    let own = field.as_ref().map_or_else(|| outcomes.to_vec(), parts::events::event_types);
     if let Some(field) = &field
         && own.iter().any(|kind| !outcomes.contains(kind))
     {

@@ -14,7 +14,9 @@ use crate::config::{
     variable::Variables,
 };
 
-use super::models::{TIMEOUT_SECS_MAX, UNSENDABLE, check_reference, is_sendable, model_names};
+use super::models::{
+    LIMIT_MAX, TIMEOUT_SECS_MAX, UNSENDABLE, check_reference, is_sendable, model_names,
+};
 
 /// Attempts on the same model name after the first, by default: LiteLLM's router's.
 const NUM_RETRIES: u32 = 2;
@@ -124,11 +126,14 @@ fn read_aliases(field: &Field<'_>, names: &[&str], routing: &mut Routing) {
 pub(crate) struct General {
     pub(crate) master_key: Option<Secret>,
     pub(crate) allow_client_mock_response: bool,
+    /// Calls that a deployment is asked at once, unless its entry says otherwise.
+    pub(crate) max_parallel_requests: Option<u32>,
+    pub(crate) global_max_parallel_requests: Option<u32>,
 }
 
-/// Reads `general_settings`.
+/// Reads `general_settings`, but for `alerting`.
 pub(crate) fn read_general(
-    section: Option<Section<'_>>,
+    section: Option<&Section<'_>>,
     variables: &Variables,
     report: &Report,
 ) -> General {
@@ -143,7 +148,12 @@ pub(crate) fn read_general(
         Some(Secret::new(key))
     };
     let Some(section) = section else {
-        return General { master_key: from_variable(), allow_client_mock_response: true };
+        return General {
+            master_key: from_variable(),
+            allow_client_mock_response: true,
+            max_parallel_requests: None,
+            global_max_parallel_requests: None,
+        };
     };
     let flag = |key| section.get(key).and_then(|field| field.flag());
     let allow_client_mock_response = flag("allow_client_mock_response").unwrap_or(true);
@@ -163,8 +173,13 @@ pub(crate) fn read_general(
     {
         field.warning(what);
     }
-    section.finish(Unknown::Warn, known::GENERAL_SETTINGS);
-    General { master_key, allow_client_mock_response }
+    let limit = |key| section.get(key).and_then(|field: Field<'_>| field.whole(1..=LIMIT_MAX));
+    General {
+        master_key,
+        allow_client_mock_response,
+        max_parallel_requests: limit("max_parallel_requests"),
+        global_max_parallel_requests: limit("global_max_parallel_requests"),
+    }
 }
 
 /// What speaks against a master key, if anything does.

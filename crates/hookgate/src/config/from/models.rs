@@ -18,7 +18,7 @@ use crate::config::{
     known,
     located::{self, Node},
     report::{At, Report, did_you_mean},
-    section::{Field, Section, Unknown, not_set},
+    section::{Field, Section, Unknown, listed, not_set},
     variable::Variables,
 };
 
@@ -28,6 +28,9 @@ const COST_MAX: f64 = 1.0;
 const WEIGHT_SCALE: f64 = 1_000.0;
 /// The longest time-out of a provider, in seconds.
 pub(crate) const TIMEOUT_SECS_MAX: f64 = 86_400.0;
+
+/// The most that a limit a minute, or of calls at once, may be.
+pub(crate) const LIMIT_MAX: u32 = 1_000_000_000;
 
 /// Why a key cannot be used.
 pub(crate) const UNSENDABLE: &str =
@@ -51,18 +54,39 @@ pub(crate) fn read(list: &Field<'_>, variables: &Variables, report: &Report) -> 
         deployments.push(deployment);
         weights.push(weight);
     }
-    let scale = if weights.iter().all(|weight| weight.fract() == 0.0) { 1.0 } else { WEIGHT_SCALE };
-    for (deployment, weight) in deployments.iter_mut().zip(weights) {
-        deployment.weight = (weight * scale).round() as u32;
-    }
+    weigh(&mut deployments, &weights);
     deployments
+}
+
+/// How often each is picked among those of its name: by `weight`; where none has one, by `rpm`, or
+/// else by `tpm`, if all have it (LiteLLM's simple-shuffle); else alike.
+fn weigh(deployments: &mut [Deployment], given: &[Option<f64>]) {
+    let scale = if given.iter().flatten().all(|w| w.fract() == 0.0) { 1.0 } else { WEIGHT_SCALE };
+    let weight = |index: usize| {
+        let name = &deployments[index].facts.model_name;
+        let group: Vec<usize> = (0..deployments.len())
+            .filter(|other| deployments[*other].facts.model_name == *name)
+            .collect();
+        if group.len() == 1 || group.iter().any(|other| given[*other].is_some()) {
+            return (given[index].unwrap_or(1.0) * scale).round() as u32;
+        }
+        let by = |limit: fn(&Deployment) -> Option<u32>| {
+            let has_all = group.iter().all(|other| limit(&deployments[*other]).is_some());
+            limit(&deployments[index]).filter(|_| has_all)
+        };
+        by(|deployment| deployment.rpm).or_else(|| by(|deployment| deployment.tpm)).unwrap_or(1)
+    };
+    let weights: Vec<u32> = (0..deployments.len()).map(weight).collect();
+    for (deployment, weight) in deployments.iter_mut().zip(weights) {
+        deployment.weight = weight;
+    }
 }
 
 fn read_model(
     section: Section<'_>,
     variables: &Variables,
     report: &Report,
-) -> Option<(Deployment, f64)> {
+) -> Option<(Deployment, Option<f64>)> {
     let at = section.at;
     let path = section.path.clone();
     let name = section.get("model_name");
@@ -105,7 +129,7 @@ struct Target {
 }
 
 impl Entry<'_> {
-    fn read(self) -> Option<(Deployment, f64)> {
+    fn read(self) -> Option<(Deployment, Option<f64>)> {
         let mock_response = self.params.get("mock_response").map(|f| located::to_json(f.node));
         let target = self.target(mock_response.is_some());
         let prices = self.prices();
@@ -115,6 +139,12 @@ impl Entry<'_> {
             |key| self.params.get(key).and_then(|field| field.seconds(0.001..=TIMEOUT_SECS_MAX));
         let (timeout, stream_timeout) = (seconds("timeout"), seconds("stream_timeout"));
         let weight = self.params.get("weight").and_then(|f| f.number(0.0..=1_000_000.0));
+        let limit = |key| {
+            let field: Option<Field<'_>> = self.params.get(key);
+            field.and_then(|field| field.whole(0..=LIMIT_MAX))
+        };
+        let (rpm, tpm) = (limit("rpm"), limit("tpm"));
+        let max_parallel_requests = limit("max_parallel_requests");
         let include_usage = self.params.get("include_usage").and_then(|field| field.flag());
         let extra_headers = self.extra_headers();
         // Read for its problems even where the target has one.
@@ -147,11 +177,11 @@ impl Entry<'_> {
             weight: 1,
             include_usage: include_usage.unwrap_or(true),
             mock_response,
-            rpm: None,
-            tpm: None,
-            max_parallel_requests: None,
+            rpm,
+            tpm,
+            max_parallel_requests,
         };
-        Some((deployment, weight.unwrap_or(1.0)))
+        Some((deployment, weight))
     }
 
     fn target(&self, is_mock: bool) -> Option<Target> {
@@ -265,8 +295,10 @@ impl Entry<'_> {
 
     fn check_mode(&self) {
         let Some(field) = self.info.as_ref().and_then(|info| info.get("mode")) else { return };
-        if let Some(mode) = field.text().filter(|mode| mode != "chat") {
-            field.warning(format!("hookgate serves chat completions only, not `{mode}`"));
+        let served = ["chat", "completion", "embedding", "responses"];
+        if let Some(mode) = field.text().filter(|mode| !served.contains(&mode.as_str())) {
+            let served = listed(&served);
+            field.warning(format!("hookgate serves models of mode {served}, not `{mode}`"));
         }
     }
 
@@ -406,7 +438,12 @@ fn hash_facts(facts: &DeploymentFacts, number: usize) -> String {
         hash.update(part);
         hash.update([0]);
     }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+    hexadecimal(&hash.finalize())
+}
+
+/// Bytes as lower-case digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
