@@ -9,14 +9,14 @@
 //! The 46 keys stand in LiteLLM's order. What differs, and why:
 //!
 //! - `usage` and `cost` follow after LiteLLM's keys, as its documentation shows them; `truncated`
-//!   names the bodies of which the journal kept only a part.
+//!   names the bodies of which the journal kept only a part, and `partial_response` holds what came
+//!   of an answer that failed.
 //! - `model_map_information.model_map_value` has the keys that we know something of, not the other
-//!   180, which are nearly all null there.
+//!   178, which are nearly all null there.
 //! - `traceback` is empty: there is none.
-//! - `error_code` is the status that the caller got: 502 for a provider that cannot be reached, where
-//!   LiteLLM answers 500. `error_str` has LiteLLM's class before the provider's message, once.
-//! - `user_api_key_spend` is null: spend is not counted by key yet.
-//! - A failed stream keeps the text that came in `response`, where LiteLLM has `{}`.
+//! - `error_str` has LiteLLM's class before the provider's message, once.
+//! - `user_api_key_spend` of a named key is null: spend is not at hand here.
+//! - There is no response cache, so nothing of a cache hit.
 //! - Members of a provider's answer, and counts in its `usage`, pass through as they came; LiteLLM
 //!   drops some and adds nulls for others. The nulls that its receivers may index (`tool_calls`,
 //!   `function_call`, `…_tokens_details`) are added here too.
@@ -29,6 +29,7 @@
 mod answer;
 mod error;
 mod hidden;
+mod hide;
 mod metadata;
 mod post;
 mod request;
@@ -109,28 +110,31 @@ pub(super) fn items(event: &Event, destination: &Destination) -> Vec<Item> {
 
 /// The groups of failed attempts before the outcome, by their last attempt's index and failure.
 ///
-/// Attempts in a row on one model are one group. Those of the outcome itself are not among them:
-/// the attempt that succeeded or was left, or the group that failed for good.
+/// Attempts in a row on one model are one group, but a stream that failed after it had begun is one
+/// of its own: LiteLLM's retries do not see it coming. The group that failed for good is the
+/// outcome's, and not among them; nor is the attempt that succeeded or was left.
 fn failed_groups(report: &Report) -> Vec<(usize, &Failure)> {
     let facts = &report.exchange.facts;
-    let Some((last, before)) = facts.attempts.split_last() else { return Vec::new() };
-    let belongs_to_outcome = |attempt: &ProviderAttempt| match &facts.outcome {
-        Outcome::Failed(failure) if failure.kind != FailureKind::ClientDisconnected => {
-            attempt.deployment.model_name == last.deployment.model_name
-        }
-        _ => false,
+    let Some((_, before)) = facts.attempts.split_last() else { return Vec::new() };
+    let is_outcomes = match &facts.outcome {
+        Outcome::Failed(failure) => failure.kind != FailureKind::ClientDisconnected,
+        Outcome::Completed => false,
     };
-    let end = before.iter().rposition(|a| !belongs_to_outcome(a)).map_or(0, |index| index + 1);
-    let model_of = |index: usize| &before[index].deployment.model_name;
-    let mut groups: Vec<(usize, &Failure)> = Vec::new();
-    for (index, attempt) in before[..end].iter().enumerate() {
-        let Some(failure) = &attempt.failure else { continue };
-        match groups.last_mut() {
-            Some(group) if model_of(group.0) == model_of(index) => *group = (index, failure),
-            _ => groups.push((index, failure)),
-        }
-    }
-    groups
+    let failed_in_stream = |attempt: &ProviderAttempt| {
+        let kind = attempt.failure.as_ref().map(|failure| failure.kind);
+        matches!(kind, Some(FailureKind::StreamError | FailureKind::StreamCut))
+    };
+    let goes_on = |index: usize| {
+        let (this, next) = (&facts.attempts[index], &facts.attempts[index + 1]);
+        let is_last = index + 1 == before.len();
+        this.deployment.model_name == next.deployment.model_name
+            && (if is_last { is_outcomes } else { next.failure.is_some() })
+            && !failed_in_stream(this)
+            && !failed_in_stream(next)
+    };
+    let failures = before.iter().enumerate();
+    let failures = failures.filter_map(|(index, attempt)| Some((index, attempt.failure.as_ref()?)));
+    failures.filter(|(index, _)| !goes_on(*index)).collect()
 }
 
 /// Seconds from one time to another.

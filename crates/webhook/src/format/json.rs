@@ -217,6 +217,18 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The text that a raw value is: a string's, if it is not empty, or a number's as it was written.
+pub(super) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    match raw.as_bytes().first()? {
+        b'"' => {
+            let Name(text) = serde_json::from_str(raw).ok()?;
+            Some(text).filter(|text| !text.is_empty())
+        }
+        b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw)),
+        _ => None,
+    }
+}
+
 /// The elements of a list, each as raw text; anything else has none.
 pub(super) fn elements(json: &str) -> Vec<&RawValue> {
     serde_json::from_str(json).unwrap_or_default()

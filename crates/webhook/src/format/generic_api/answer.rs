@@ -1,6 +1,15 @@
 //! What a payload tells of the answer: `response` and the usage objects.
+//!
+//! An answer is told as the object of the API that was called, but for Anthropic's messages, which
+//! LiteLLM turns into a chat completion before it tells of them, and the usage of `/v1/responses`,
+//! which it tells in the names of chat.
 
-use super::{post::Post, request::REDACTED};
+use domain::call::Endpoint;
+
+use super::{
+    hide::{self, REDACTED},
+    post::Post,
+};
 use crate::format::json::{Json, Members, Null, Raw, elements};
 
 /// Keys of a message that receivers may index, null where the provider left them out.
@@ -10,28 +19,115 @@ const MESSAGE_KEYS: [&str; 2] = ["tool_calls", "function_call"];
 const USAGE_KEYS: [&str; 2] = ["completion_tokens_details", "prompt_tokens_details"];
 
 /// Members of an answer that hold no text of the model's.
-const WITHOUT_TEXT: [&str; 6] =
-    ["id", "created", "model", "object", "system_fingerprint", "service_tier"];
+const WITHOUT_TEXT: [&str; 19] = [
+    "id",
+    "created",
+    "created_at",
+    "completed_at",
+    "object",
+    "status",
+    "system_fingerprint",
+    "service_tier",
+    "background",
+    "error",
+    "incomplete_details",
+    "max_output_tokens",
+    "max_tool_calls",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "store",
+    "temperature",
+    "top_p",
+    "truncation",
+];
 
-/// Writes the answer under the model's public name; `{}` if there was none.
+/// Writes the answer of a success; `{}` for a failure, as LiteLLM does.
 pub(super) fn write_response(json: &mut Json, post: &Post<'_>) {
+    if post.is_failure() {
+        json.value(Raw("{}"));
+    } else {
+        write_answer(json, post);
+    }
+}
+
+/// Writes what was seen of an answer, under the model's public name; `{}` if that is nothing.
+pub(super) fn write_answer(json: &mut Json, post: &Post<'_>) {
     let response = post.report.response.as_deref().filter(|_| post.has_answer);
+    if response.is_some() && post.call.endpoint == Endpoint::Messages {
+        return write_as_chat(json, post);
+    }
     let members = response.map(Members::of).unwrap_or_default();
     json.open();
     for (name, value) in members.iter() {
         match name {
-            "model" => json.field("model", post.attempt.map(|a| a.deployment.model_name.as_str())),
+            "model" => json.field("model", public_name(post)),
+            "usage" => {
+                json.name("usage");
+                let is_chats = post.call.endpoint != Endpoint::Responses;
+                let usage = if is_chats { None } else { post.usage_json() };
+                write_usage(json, usage.unwrap_or(value), post);
+            }
             "choices" => {
                 json.name("choices");
                 write_choices(json, value, post.hides_text);
             }
-            "usage" => {
-                json.name("usage");
-                write_usage(json, value, post);
+            "data" if post.hides_text => json.field("data", Raw("[]")),
+            "output" if post.hides_text => {
+                json.name("output");
+                hide::write(json, value);
             }
+            "instructions" if post.hides_text && value != "null" => {
+                json.field("instructions", REDACTED);
+            }
+            "reasoning" if post.hides_text => json.field("reasoning", Null),
             _ if post.hides_text && !WITHOUT_TEXT.contains(&name) => {}
             _ => json.field_named(name, Raw(value)),
         }
+    }
+    json.close();
+}
+
+fn public_name<'a>(post: &Post<'a>) -> Option<&'a str> {
+    post.attempt.map(|attempt| attempt.deployment.model_name.as_str())
+}
+
+/// Writes the answer as a chat completion, from what is known of it whatever its protocol.
+fn write_as_chat(json: &mut Json, post: &Post<'_>) {
+    let report = post.report;
+    json.open();
+    json.field("id", report.response_id.as_deref());
+    json.field("created", u64::try_from(post.ended_at.as_secs()).unwrap_or_default());
+    json.field("model", public_name(post));
+    json.field("object", "chat.completion");
+    json.name("choices");
+    json.open_list();
+    json.comma();
+    json.open();
+    json.field("finish_reason", report.finish_reason.as_deref());
+    json.field("index", 0);
+    json.name("message");
+    json.open();
+    let shown = |text: Option<&str>| match text {
+        Some(_) if post.hides_text => Some(REDACTED.to_owned()),
+        text => text.map(str::to_owned),
+    };
+    json.field("content", shown(report.text.as_deref()).as_deref());
+    json.field("role", "assistant");
+    json.name("tool_calls");
+    match &report.tool_calls {
+        Some(calls) if post.hides_text => hide::write(json, calls),
+        calls => json.value(calls.as_deref().map(Raw)),
+    }
+    json.field("function_call", Null);
+    if let Some(reasoning) = shown(report.reasoning.as_deref()) {
+        json.field("reasoning_content", reasoning.as_str());
+    }
+    json.close();
+    json.close();
+    json.close_list();
+    if let Some(usage) = post.usage_json() {
+        json.name("usage");
+        write_usage(json, usage, post);
     }
     json.close();
 }
@@ -50,6 +146,10 @@ fn write_usage(json: &mut Json, usage: &str, post: &Post<'_>) {
     json.open();
     for (name, value) in members.iter() {
         json.field_named(name, Raw(value));
+    }
+    // There is nothing to count in an embedding; LiteLLM writes so.
+    if post.call.endpoint == Endpoint::Embeddings && members.get("completion_tokens").is_none() {
+        json.field("completion_tokens", 0);
     }
     for name in USAGE_KEYS {
         if members.get(name).is_none() {
@@ -77,6 +177,8 @@ fn write_choices(json: &mut Json, choices: &str, hides_text: bool) {
                     write_message(json, value, hides_text);
                 }
                 "index" | "finish_reason" => json.field_named(name, Raw(value)),
+                "text" if hides_text => json.field("text", REDACTED),
+                "logprobs" if hides_text => json.field("logprobs", Null),
                 _ if hides_text => {}
                 _ => json.field_named(name, Raw(value)),
             }
@@ -91,16 +193,20 @@ fn write_message(json: &mut Json, message: &str, hides_text: bool) {
     json.open();
     for (name, value) in members.iter() {
         match name {
+            _ if !hides_text => json.field_named(name, Raw(value)),
             "role" => json.field_named(name, Raw(value)),
-            "content" if hides_text && value != "null" => json.field("content", REDACTED),
-            "content" => json.field("content", Raw(value)),
-            // Calls of tools hold text, as do refusals, reasoning and what else there may be.
-            _ if hides_text => {}
-            _ => json.field_named(name, Raw(value)),
+            "content" | "reasoning_content" if value != "null" => json.field_named(name, REDACTED),
+            "content" | "reasoning_content" => json.field_named(name, Null),
+            "thinking_blocks" => json.field("thinking_blocks", Null),
+            "tool_calls" | "function_call" => {
+                json.field_named(name, hide::Hidden(value));
+            }
+            // Refusals hold text, as may annotations, audio and what else there may be.
+            _ => {}
         }
     }
     for name in MESSAGE_KEYS {
-        if hides_text || members.get(name).is_none() {
+        if members.get(name).is_none() {
             json.field(name, Null);
         }
     }

@@ -1,8 +1,9 @@
 //! `error_str` and `error_information`, in the names of LiteLLM's exceptions.
 
 use domain::{
+    call::Caller,
     deployment::Dialect,
-    failure::{Failure, FailureKind},
+    failure::{Failure, FailureKind, LimitKind, LimitReached},
 };
 
 use super::{Told, hidden::header, post::Post};
@@ -21,9 +22,9 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
             {
                 json.field(name, "");
             }
-            json.nulls(&["error_provider_request_id", "error_rate_limit_category"]);
-            write_unknown(json);
-            json.field("normalized_error", Null);
+            json.nulls(&["error_provider_request_id"]);
+            json.nulls(&LIMIT_KEYS);
+            json.nulls(&["error_cooldown_deployments", "normalized_error"]);
             json.close();
         }
         Told::Left => {
@@ -48,7 +49,7 @@ fn write_failure(json: &mut Json, post: &Post<'_>, failure: &Failure) {
     json.open();
     // LiteLLM tells the provider's own code where it has one, but only of refused requests.
     let own_code = failure.code.as_deref().filter(|_| failure.kind == FailureKind::BadRequest);
-    let status = failure.status.to_string();
+    let status = status(failure).to_string();
     json.field("error_code", own_code.unwrap_or(&status));
     json.field("error_class", class);
     let provider = post.attempt.map_or("", |attempt| &attempt.deployment.provider);
@@ -59,27 +60,75 @@ fn write_failure(json: &mut Json, post: &Post<'_>, failure: &Failure) {
         .attempt
         .and_then(|attempt| header(attempt, "x-request-id").or(header(attempt, "request-id")));
     json.field("error_provider_request_id", request_id);
-    let category = match (failure.kind, post.attempt) {
-        (FailureKind::RateLimit, Some(_)) => Some("vendor_rate_limit"),
-        (FailureKind::RateLimit, None) => Some("litellm_rate_limit"),
-        _ => None,
-    };
-    json.field("error_rate_limit_category", category);
-    write_unknown(json);
+    write_limit(json, post, failure);
+    json.field("error_cooldown_deployments", Null);
     json.field("normalized_error", normalized(failure.kind));
     json.close();
 }
 
-/// Keys that only a gateway with budgets can fill.
-fn write_unknown(json: &mut Json) {
-    json.nulls(&[
-        "error_rate_limit_type",
-        "error_budget_entity_type",
-        "error_budget_entity_id",
-        "error_budget_limit",
-        "error_budget_spend",
-        "error_cooldown_deployments",
-    ]);
+/// Which limit was reached, and by whom.
+const LIMIT_KEYS: [&str; 6] = [
+    "error_rate_limit_category",
+    "error_rate_limit_type",
+    "error_budget_entity_type",
+    "error_budget_entity_id",
+    "error_budget_limit",
+    "error_budget_spend",
+];
+
+fn write_limit(json: &mut Json, post: &Post<'_>, failure: &Failure) {
+    let is_limit = matches!(failure.kind, FailureKind::RateLimit | FailureKind::BudgetExceeded);
+    let is_vendors = failure.limit.is_none() && post.attempt.is_some();
+    let category = is_limit.then_some(match (failure.kind, is_vendors) {
+        (FailureKind::RateLimit, true) => "vendor_rate_limit",
+        _ => "litellm_rate_limit",
+    });
+    let Some(limit) = failure.limit.as_deref().filter(|_| is_limit) else {
+        json.field("error_rate_limit_category", category);
+        return json.nulls(&LIMIT_KEYS[1..]);
+    };
+    let kind = match limit.kind {
+        LimitKind::Rpm => Some("requests"),
+        LimitKind::Tpm => Some("tokens"),
+        LimitKind::Parallel => Some("concurrent_requests"),
+        LimitKind::Budget => Some("budget"),
+        LimitKind::Provider => None,
+    };
+    let budget = (limit.kind == LimitKind::Budget).then_some(limit);
+    json.field("error_rate_limit_category", category);
+    json.field("error_rate_limit_type", kind);
+    json.field("error_budget_entity_type", budget.map(entity_type));
+    json.field("error_budget_entity_id", budget.and_then(|limit| entity_id(post, limit)));
+    json.field("error_budget_limit", budget.map(|limit| limit.limit));
+    json.field("error_budget_spend", budget.map(|limit| limit.limit - limit.remaining));
+}
+
+/// What LiteLLM calls whose budget it is.
+fn entity_type(limit: &LimitReached) -> &str {
+    match limit.scope.as_str() {
+        "gateway" => "proxy",
+        scope => scope,
+    }
+}
+
+/// Whose budget it is. Of several tags nobody says here which one's budget is spent.
+fn entity_id<'a>(post: &Post<'a>, limit: &LimitReached) -> Option<&'a str> {
+    match (limit.scope.as_str(), &post.call.caller, post.call.tags.as_slice()) {
+        ("key", Caller::Key { hash, .. }, _) => Some(hash),
+        ("end_user", ..) => post.call.end_user.as_deref(),
+        ("tag", _, [tag]) => Some(tag),
+        _ => None,
+    }
+}
+
+/// The status that LiteLLM has for a failure, where it is not the one that our caller got: its
+/// exceptions for broken connections and answers are 500s, and every time-out is a 408.
+const fn status(failure: &Failure) -> u16 {
+    match failure.kind {
+        FailureKind::Connection | FailureKind::BadResponse | FailureKind::StreamCut => 500,
+        FailureKind::Timeout => 408,
+        _ => failure.status,
+    }
 }
 
 /// LiteLLM's exception for a failure. Those that it has none for keep a name of their own.

@@ -1,6 +1,6 @@
 //! `hidden_params` and `model_map_information`: how the provider was asked, and what it costs.
 
-use domain::{deployment::Dialect, exchange::ProviderAttempt};
+use domain::{call::Endpoint, deployment::Dialect, exchange::ProviderAttempt};
 
 use super::{Told, post::Post};
 use crate::format::json::{Json, Null};
@@ -64,10 +64,13 @@ fn write_headers_of_success(json: &mut Json, post: &Post<'_>, attempt: &Provider
     if let Some(id) = header(attempt, "request-id") {
         json.field("request-id", id);
     }
-    let facts = &post.report.exchange.facts;
-    json.field("x-litellm-model-group", attempt.deployment.model_name.as_str());
-    json.field("x-litellm-attempted-retries", u64::from(facts.retries));
-    json.field("x-litellm-attempted-fallbacks", u64::from(facts.fallbacks));
+    // The answer that LiteLLM puts together from a stream has lost these.
+    if !post.call.stream {
+        let facts = &post.report.exchange.facts;
+        json.field("x-litellm-model-group", attempt.deployment.model_name.as_str());
+        json.field("x-litellm-attempted-retries", u64::from(facts.retries));
+        json.field("x-litellm-attempted-fallbacks", u64::from(facts.fallbacks));
+    }
     json.close();
 }
 
@@ -135,7 +138,16 @@ pub(super) fn write_model_map(json: &mut Json, post: &Post<'_>) {
     json.field("cache_read_input_token_cost", price.and_then(|price| price.cache_read));
     json.field("output_cost_per_token", price.map_or(0.0, |price| price.output));
     json.field("litellm_provider", attempt.deployment.provider.as_str());
-    json.field("mode", price.map(|_| "chat"));
+    json.field("mode", price.map(|_| mode(post.call.endpoint)));
     json.close();
     json.close();
+}
+
+/// What the price map calls a model that is asked in that API.
+const fn mode(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => "chat",
+        Endpoint::TextCompletions => "completion",
+        Endpoint::Embeddings => "embedding",
+    }
 }

@@ -16,8 +16,10 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
     };
     json.field("user_api_key_hash", hash);
     json.field("user_api_key_alias", alias);
+    // Only the spending of a named key is anybody's; LiteLLM has 0.0 for all others.
+    let is_named = matches!(call.caller, Caller::Key { .. });
+    json.field("user_api_key_spend", (!is_named).then_some(0.0));
     json.nulls(&[
-        "user_api_key_spend",
         "user_api_key_max_budget",
         "user_api_key_budget_reset_at",
         "user_api_key_user_spend",
@@ -35,12 +37,17 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
     json.field("user_api_key_end_user_id", call.end_user.as_deref());
     json.field("user_api_key_request_route", call.path.as_str());
 
-    let own = post.request.get("metadata").map(Members::of).unwrap_or_default();
-    let spend_logs = spend_logs_metadata(post, &own);
+    let spend_logs = spend_logs_metadata(post);
     json.field("spend_logs_metadata", spend_logs.map(Raw));
     write_requester(json, call);
     json.name("requester_metadata");
-    write_requester_metadata(json, post, &own, spend_logs);
+    // LiteLLM looks at a request's metadata once its key was found right, and not at all in the
+    // two APIs whose `metadata` is the provider's.
+    if call.caller == Caller::Refused || post.is_apart() {
+        json.value(Null);
+    } else {
+        write_requester_metadata(json, post, spend_logs);
+    }
     json.field("prompt_management_metadata", Null);
     json.name("applied_guardrails");
     json.open_list();
@@ -64,12 +71,8 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
 }
 
 /// The caller's own metadata, with what headers changed in it, and the headers themselves.
-fn write_requester_metadata(
-    json: &mut Json,
-    post: &Post<'_>,
-    own: &Members<'_>,
-    spend_logs: Option<&str>,
-) {
+fn write_requester_metadata(json: &mut Json, post: &Post<'_>, spend_logs: Option<&str>) {
+    let own = &post.metadata;
     json.open();
     let tags = post.call.header("x-litellm-tags").map(|_| &post.call.tags);
     for (name, value) in own.iter() {
@@ -103,8 +106,12 @@ fn write_requester_metadata(
 }
 
 /// The header wins over the body. A header that is no JSON object is passed over.
-fn spend_logs_metadata<'a>(post: &Post<'a>, own: &Members<'a>) -> Option<&'a str> {
+fn spend_logs_metadata<'a>(post: &Post<'a>) -> Option<&'a str> {
     let header = post.call.header("x-litellm-spend-logs-metadata");
     let is_object = |text: &&str| !Members::of(text).is_empty();
-    header.filter(is_object).or_else(|| own.get("spend_logs_metadata"))
+    let of_litellm = || post.request.get("litellm_metadata").map(Members::of).unwrap_or_default();
+    header
+        .filter(is_object)
+        .or_else(|| post.metadata.get("spend_logs_metadata"))
+        .or_else(|| of_litellm().get("spend_logs_metadata"))
 }

@@ -1,16 +1,19 @@
 //! One payload, key by key in LiteLLM's order.
 
+use std::borrow::Cow;
+
 use domain::{
-    call::{Call, Caller, Logging},
+    call::{Call, Caller, Endpoint, Logging},
     destination::{Compat, Destination},
     event::Report,
     exchange::ProviderAttempt,
+    failure::FailureKind,
     time::Timestamp,
     usage::{Cost, ModelPrice, Usage},
 };
 
 use super::{Told, answer, error, hidden, metadata, request, seconds_between};
-use crate::format::json::{Json, Members, Null, Raw};
+use crate::format::json::{Json, Members, Null, Raw, text_of};
 
 /// A payload to be written.
 pub(super) struct Post<'a> {
@@ -25,6 +28,8 @@ pub(super) struct Post<'a> {
     pub(super) ended_at: Timestamp,
     /// The members of the request's body; none if the journal kept only a part of it.
     pub(super) request: Members<'a>,
+    /// The members of the caller's own metadata.
+    pub(super) metadata: Members<'a>,
     pub(super) hides_text: bool,
     compat: Compat,
 }
@@ -61,6 +66,7 @@ impl<'a> Post<'a> {
         has_answer: bool,
     ) -> Self {
         let facts = &report.exchange.facts;
+        let request = Members::of_bytes(&report.exchange.request.bytes);
         Self {
             report,
             call: &facts.call,
@@ -69,7 +75,8 @@ impl<'a> Post<'a> {
             price: index.and_then(|index| report.prices.get(index)).and_then(Option::as_ref),
             has_answer,
             ended_at,
-            request: Members::of_bytes(&report.exchange.request.bytes),
+            metadata: request.get("metadata").map(Members::of).unwrap_or_default(),
+            request,
             hides_text: destination.privacy,
             compat: destination.compat,
         }
@@ -77,6 +84,18 @@ impl<'a> Post<'a> {
 
     pub(super) fn is_failure(&self) -> bool {
         matches!(self.told, Told::Failure(_))
+    }
+
+    /// Whether it is about one of the two APIs that LiteLLM logs apart from the others, with less of
+    /// the request: `/v1/messages` and `/v1/responses`.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self.call.endpoint, Endpoint::Messages | Endpoint::Responses)
+    }
+
+    /// Whether the stream failed after it had begun: LiteLLM has costs for such a call.
+    fn failed_in_stream(&self) -> bool {
+        let Told::Failure(failure) = self.told else { return false };
+        matches!(failure.kind, FailureKind::StreamError | FailureKind::StreamCut)
     }
 
     /// Whether it is a success that came as a stream.
@@ -133,9 +152,7 @@ impl<'a> Post<'a> {
             "guardrail_information",
         ]);
         json.name("standard_built_in_tools_params");
-        json.open();
-        json.nulls(&["web_search_options", "file_search"]);
-        json.close();
+        request::write_built_in_tools(&mut json, self);
         self.extras(&mut json);
         json.close();
         json.into_bytes()
@@ -144,22 +161,19 @@ impl<'a> Post<'a> {
     fn identity(&self, json: &mut Json) {
         let call_id = self.call.id.to_string();
         let response_id = self.report.response_id.as_deref();
-        let response_id = response_id.filter(|_| self.has_answer && !self.is_failure());
+        // LiteLLM's embeddings have no id of their own, whatever the provider sends.
+        let has_id = self.call.endpoint != Endpoint::Embeddings;
+        let response_id = response_id.filter(|_| has_id && self.has_answer && !self.is_failure());
         let status = if self.is_failure() { "failure" } else { "success" };
         json.field("id", response_id.unwrap_or(&call_id));
         json.field("litellm_call_id", call_id.as_str());
-        json.field("trace_id", self.trace_id().unwrap_or(&call_id));
+        json.field("trace_id", self.trace_id().as_deref().unwrap_or(&call_id));
         json.field("session_id", "");
-        json.field(
-            "call_type",
-            match self.compat {
-                Compat::Real => "acompletion",
-                Compat::Document => "litellm.completion",
-            },
-        );
+        json.field("call_type", call_type(self.call.endpoint, self.compat));
         let is_plain_success = !self.is_failure() && !self.call.stream;
         json.field("cache_hit", (!is_plain_success).then_some(false));
-        json.field("stream", self.is_streamed_success().then_some(true));
+        let is_whole_stream = matches!(self.told, Told::Success) && self.call.stream;
+        json.field("stream", is_whole_stream.then_some(true));
         json.field("status", status);
         json.name("status_fields");
         json.open();
@@ -167,17 +181,24 @@ impl<'a> Post<'a> {
         json.field("guardrail_status", "not_run");
         json.close();
         let provider = self.attempt.map(|attempt| attempt.deployment.provider.as_str());
-        json.field("custom_llm_provider", provider);
+        json.field("custom_llm_provider", provider.filter(|_| !self.is_apart()));
         json.field("saved_cache_cost", 0.0);
     }
 
-    /// The session wins over the trace, headers over the body, as in LiteLLM.
-    fn trace_id(&self) -> Option<&str> {
-        self.call
-            .header("x-litellm-trace-id")
-            .or_else(|| self.call.header("x-litellm-session-id"))
-            .or(self.call.session_id.as_deref())
-            .or(self.call.trace_id.as_deref())
+    /// Headers win over the body, and in the body the session over the trace, as in LiteLLM. Then
+    /// come the names that other systems have for them.
+    fn trace_id(&self) -> Option<Cow<'_, str>> {
+        let header = |name| self.call.header(name).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+        let field = |name| self.request.get(name).and_then(text_of);
+        let own = |name| self.metadata.get(name).and_then(text_of);
+        header("x-litellm-trace-id")
+            .or_else(|| header("x-litellm-session-id"))
+            .or_else(|| field("litellm_session_id"))
+            .or_else(|| field("litellm_trace_id"))
+            .or_else(|| own("session_id"))
+            .or_else(|| own("trace_id"))
+            .or_else(|| self.call.session_id.as_deref().map(Cow::Borrowed))
+            .or_else(|| self.call.trace_id.as_deref().map(Cow::Borrowed))
     }
 
     fn times(&self, json: &mut Json) {
@@ -209,10 +230,11 @@ impl<'a> Post<'a> {
         json.field("cost_finalized", matches!(self.told, Told::Success) && !self.call.stream);
         json.field("response_cost", cost.map_or(0.0, |cost| cost.total));
         json.name("cost_breakdown");
-        if self.is_failure() && cost.is_none() {
+        if self.is_failure() && cost.is_none() && !self.failed_in_stream() {
             json.value(Null);
         } else {
-            write_breakdown(json, &cost.unwrap_or_default(), self.is_streamed_success());
+            let is_streamed = self.is_streamed_success() || self.failed_in_stream();
+            write_breakdown(json, &cost.unwrap_or_default(), is_streamed);
         }
         json.nulls(&[
             "autorouter_savings",
@@ -227,7 +249,9 @@ impl<'a> Post<'a> {
 
     fn names(&self, json: &mut Json) {
         let call = self.call;
-        let user_agent = call.header("user-agent");
+        // Of a caller without a right to call, LiteLLM tells neither program nor address.
+        let is_known = call.caller != Caller::Refused;
+        let user_agent = call.header("user-agent").filter(|agent| is_known && !agent.is_empty());
         json.name("request_tags");
         json.open_list();
         for tag in &call.tags {
@@ -255,6 +279,10 @@ impl<'a> Post<'a> {
     fn extras(&self, json: &mut Json) {
         json.field("usage", self.usage_json().map(Raw));
         json.field("cost", self.cost().map(|cost| cost.total));
+        if self.is_failure() && self.has_answer && self.report.response.is_some() {
+            json.name("partial_response");
+            answer::write_answer(json, self);
+        }
         let exchange = &self.report.exchange;
         if exchange.request.truncated || exchange.response.truncated {
             json.name("truncated");
@@ -271,7 +299,23 @@ impl<'a> Post<'a> {
 
     /// Whether message texts were taken out before the journal, or must be now.
     pub(super) fn is_redacted(&self) -> bool {
-        self.hides_text || self.call.logging != Logging::Full
+        self.hides_text || self.call.logging != Logging::Full || self.call.omit_request
+    }
+}
+
+/// LiteLLM's name of the API; its documentation has the names of an earlier version.
+const fn call_type(endpoint: Endpoint, compat: Compat) -> &'static str {
+    match (compat, endpoint) {
+        (Compat::Real, Endpoint::ChatCompletions) => "acompletion",
+        (Compat::Real, Endpoint::TextCompletions) => "atext_completion",
+        (Compat::Real, Endpoint::Embeddings) => "aembedding",
+        (Compat::Real, Endpoint::Responses) => "aresponses",
+        (Compat::Real, Endpoint::Messages) => "anthropic_messages",
+        (Compat::Document, Endpoint::ChatCompletions) => "litellm.completion",
+        (Compat::Document, Endpoint::TextCompletions) => "litellm.text_completion",
+        (Compat::Document, Endpoint::Embeddings) => "litellm.embedding",
+        (Compat::Document, Endpoint::Responses) => "litellm.responses",
+        (Compat::Document, Endpoint::Messages) => "litellm.anthropic_messages",
     }
 }
 
