@@ -8,6 +8,8 @@ pub mod matching;
 
 pub mod body;
 
+pub mod javascript;
+
 pub mod format;
 
 pub mod sign;

@@ -1,20 +1,32 @@
-//! Which events a destination gets: by type, by sample, by filter.
+//! Which events a destination gets: by type, by sample, by filter, by rules.
 //!
-//! Looks at one event and one destination, and remembers nothing. A call whose logging is off has
-//! an outcome in the journal and no events for anybody.
+//! Looks at one event and one destination. It remembers nothing but regular expressions in their
+//! compiled form. A call whose logging is off has an outcome in the journal and no events for
+//! anybody.
 //!
 //! Invariant: sampling decides by call (by session, if the caller named one), so that a receiver
 //! gets all events of a call or none, in every attempt and after every restart.
 
-use std::sync::Arc;
+mod facts;
+mod glob;
+mod properties;
+mod rules;
+
+use std::{borrow::Cow, sync::Arc};
 
 use domain::{
     call::{Call, Logging},
     destination::{Destination, EventFilter},
     event::{Event, EventType, Report},
-    usage::Usage,
 };
 use sha2::{Digest, Sha256};
+
+use facts::{answered_model, key_name, model_names, total_tokens};
+pub use properties::{properties, user_id};
+pub use rules::{RuleError, check_rules};
+
+/// The header by which a caller keeps its call from destinations that it names (LiteLLM's).
+const DISABLE_CALLBACKS: &str = "x-litellm-disable-callbacks";
 
 /// Whether the destination gets the event as one of type `kind`.
 pub fn matches(kind: EventType, event: &Event, destination: &Destination) -> bool {
@@ -24,8 +36,22 @@ pub fn matches(kind: EventType, event: &Event, destination: &Destination) -> boo
     // What is of no call is not sampled, and has nothing that a filter looks at.
     let Some(call) = event.call() else { return true };
     call.logging != Logging::Off
+        && !is_kept_from(call, destination)
         && is_sampled(call, destination.sample_rate)
         && destination.filter(kind).is_none_or(|filter| passes(event, call, filter))
+        && destination
+            .rules
+            .as_ref()
+            .is_none_or(|rules| rules::pass(rules, call, event.report().map(Arc::as_ref)))
+}
+
+/// Whether the caller named the destination, without regard to case, among those that are to hear
+/// nothing of the call.
+fn is_kept_from(call: &Call, destination: &Destination) -> bool {
+    call.header(DISABLE_CALLBACKS).is_some_and(|names| {
+        let name = destination.name.as_str();
+        names.split(',').any(|disabled| disabled.trim().eq_ignore_ascii_case(name))
+    })
 }
 
 /// Whether a call belongs to the share of calls that `rate` of `0.0..=1.0` asks for. The calls of a
@@ -50,26 +76,18 @@ fn passes(event: &Event, call: &Call, filter: &EventFilter) -> bool {
     passes_models(call, report, &filter.models)
         && passes_tokens(report, filter.min_tokens)
         && passes_severity(report, filter)
+        && passes_names(&filter.keys, key_name(call))
+        && passes_names(&filter.end_users, user_id(call))
+        && passes_names(&filter.tags, call.tags.iter().map(String::as_str))
+        && passes_properties(call, report, &filter.properties)
 }
 
 /// Matches the name that the caller used, and those of the deployment that made the outcome: its
 /// public one, the provider's, and the provider's behind its prefix (`openai/gpt-4o`). Pieces of a
 /// stream know the caller's name only.
 fn passes_models(call: &Call, report: Option<&Report>, globs: &[String]) -> bool {
-    if globs.is_empty() {
-        return true;
-    }
-    let is_match = |name: &str| globs.iter().any(|glob| glob_matches(glob, name));
-    if is_match(&call.model) {
-        return true;
-    }
-    let attempt = report.and_then(|report| report.exchange.facts.attempts.last());
-    attempt.is_some_and(|attempt| {
-        let deployment = &attempt.deployment;
-        is_match(&deployment.model_name)
-            || is_match(&deployment.model)
-            || is_match(&format!("{}/{}", deployment.provider, deployment.model))
-    })
+    globs.is_empty()
+        || model_names(call, report).any(|name| globs.iter().any(|glob| glob::matches(glob, &name)))
 }
 
 fn passes_tokens(report: Option<&Report>, fewest: Option<u64>) -> bool {
@@ -80,8 +98,38 @@ fn passes_tokens(report: Option<&Report>, fewest: Option<u64>) -> bool {
     }
 }
 
-fn total_tokens(usage: &Usage) -> Option<u64> {
-    usage.total_tokens.or_else(|| Some(usage.input_tokens?.saturating_add(usage.output_tokens?)))
+/// Whether one of the globs matches one of the names. Without a name, only no globs pass.
+fn passes_names<'a>(globs: &[String], names: impl IntoIterator<Item = &'a str>) -> bool {
+    globs.is_empty()
+        || names.into_iter().any(|name| globs.iter().any(|glob| glob::matches(glob, name)))
+}
+
+/// Whether the call has all properties: names without regard to case, values exactly.
+fn passes_properties(call: &Call, report: Option<&Report>, wanted: &[(String, String)]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let properties = properties(call);
+    wanted.iter().all(|(name, value)| {
+        let mut own = properties.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        match own.next() {
+            Some((_, first)) => first == value || own.any(|(_, other)| other == value),
+            None => has_built_in(call, report, name, value),
+        }
+    })
+}
+
+/// Whether a call has a property that it was not given: its `model`, under any of its names, or its
+/// `user_id`.
+fn has_built_in(call: &Call, report: Option<&Report>, name: &str, value: &str) -> bool {
+    match name.to_ascii_lowercase().as_str() {
+        "user_id" => user_id(call) == Some(value),
+        "model" => {
+            let answered = report.and_then(answered_model).map(Cow::Owned);
+            model_names(call, report).chain(answered).any(|known| known == value)
+        }
+        _ => false,
+    }
 }
 
 /// An event without a failure has no severity, and passes.
@@ -94,43 +142,6 @@ fn passes_severity(report: Option<&Report>, filter: &EventFilter) -> bool {
         _ => true,
     }
 }
-
-/// Whether a glob matches a whole name: `*` stands for any characters, `?` for one; everything
-/// else, case included, for itself.
-fn glob_matches(glob: &str, name: &str) -> bool {
-    let (mut glob, mut name) = (glob.chars(), name.chars());
-    // Where to go on if what follows the last star does not fit: one character later.
-    let mut last_star = None;
-    loop {
-        let (glob_before, name_before) = (glob.clone(), name.clone());
-        let is_fit = match (glob.next(), name.next()) {
-            (None, None) => return true,
-            (Some('*'), _) => {
-                name = name_before.clone();
-                last_star = Some((glob.clone(), name_before));
-                continue;
-            }
-            (Some('?'), Some(_)) => true,
-            (Some(expected), Some(found)) => expected == found,
-            (_, None) => return glob_before.clone().all(|c| c == '*'),
-            (None, Some(_)) => false,
-        };
-        if is_fit {
-            continue;
-        }
-        let Some((after_star, mut from)) = last_star.take() else { return false };
-        if from.next().is_none() {
-            return false;
-        }
-        glob = after_star.clone();
-        name = from.clone();
-        last_star = Some((after_star, from));
-    }
-}
-
-mod rules;
-
-pub use rules::{RuleError, check_rules};
 
 #[cfg(test)]
 mod tests;

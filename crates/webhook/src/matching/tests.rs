@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use domain::{
+    call::Caller,
     deployment::{DeploymentFacts, Dialect},
+    destination::{FilterRules, Rule, RuleField, RuleGroup, RuleOperator},
     event::{Detail, Piece},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
     failure::{Failure, FailureKind, Severity},
-    id::{CallId, EventId},
+    id::{CallId, DestinationName, EventId},
+    note::{News, Note},
     record::Sequence,
     sample::{NOW, call},
+    usage::Usage,
 };
-use proptest::prelude::*;
 
 use super::*;
 
@@ -244,55 +247,150 @@ fn calls_of_one_session_share_its_fate() {
     assert!(all.contains(&vec![true]) && all.contains(&vec![false]));
 }
 
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 #[test]
-fn globs_match_whole_names() {
+fn keys_end_users_and_tags_narrow_by_who_called() {
+    let key = |name: &str| Caller::Key { name: name.to_owned(), hash: String::new() };
+    let anonymous = call();
+    let named = Call {
+        caller: key("team-a"),
+        end_user: Some("u-1".to_owned()),
+        tags: strings(&["prod", "batch"]),
+        ..call()
+    };
+    let master = Call { caller: Caller::Master, ..call() };
+    let headed = Call { headers: pairs(&[("helicone-user-id", "u-2")]), ..named.clone() };
+    let keys = |globs| EventFilter { keys: strings(globs), ..EventFilter::default() };
+    let users = |globs| EventFilter { end_users: strings(globs), ..EventFilter::default() };
+    let tags = |globs| EventFilter { tags: strings(globs), ..EventFilter::default() };
     let cases = [
-        ("", "", true),
-        ("", "a", false),
-        ("*", "", true),
-        ("**", "ab", true),
-        ("?", "", false),
-        ("?", "é", true),
-        ("?", "ab", false),
-        ("gpt-4*", "gpt-4", true),
-        ("gpt-4*", "gpt-4-turbo", true),
-        ("gpt-4*", "xgpt-4", false),
-        ("*mini", "gpt-4o-mini", true),
-        ("*mini", "gpt-4o-mini-2024", false),
-        ("*4o*", "gpt-4o-mini", true),
-        ("a*b*c", "a-b-b-c", true),
-        ("a*b*c", "a-c-b", false),
-        ("a*?c", "abc", true),
-        ("a*?c", "ac", false),
-        ("[a]", "a", false),
-        ("a.c", "abc", false),
+        (keys(&[]), &anonymous, true),
+        (keys(&["*"]), &anonymous, false),
+        (keys(&["team-?"]), &named, true),
+        (keys(&["other", "team-*"]), &named, true),
+        (keys(&["team"]), &named, false),
+        (keys(&["master"]), &master, true),
+        (users(&["*"]), &anonymous, false),
+        (users(&["u-*"]), &named, true),
+        (users(&["u-1"]), &headed, false),
+        (users(&["u-2"]), &headed, true),
+        (tags(&["*"]), &anonymous, false),
+        (tags(&["pro?"]), &named, true),
+        (tags(&["Prod", "nothing"]), &named, false),
+        (EventFilter { keys: strings(&["team-a"]), ..tags(&["dev"]) }, &named, false),
     ];
-    for (glob, name, expected) in cases {
-        assert_eq!(glob_matches(glob, name), expected, "{glob:?} {name:?}");
+    for (filter, call, expected) in cases {
+        let destination = filtered(EventType::Completion, filter.clone());
+        assert_eq!(gets(&destination, &completion_of(call.clone())), expected, "{filter:?}");
     }
 }
 
 #[test]
-fn a_hostile_glob_takes_no_longer_than_glob_times_name() {
-    let glob = "*a".repeat(200) + "b";
-    assert!(!glob_matches(&glob, &"a".repeat(20_000)));
-}
-
-/// The rule itself, in the plainest way.
-fn plainly(glob: &[char], name: &[char]) -> bool {
-    match (glob, name) {
-        ([], []) => true,
-        (['*', rest @ ..], _) => (0..=name.len()).any(|cut| plainly(rest, &name[cut..])),
-        (['?', glob @ ..], [_, name @ ..]) => plainly(glob, name),
-        ([c, glob @ ..], [d, name @ ..]) => c == d && plainly(glob, name),
-        _ => false,
+fn properties_must_all_be_there_with_their_values() {
+    let with = |headers: &[(&str, &str)]| Call {
+        headers: pairs(headers),
+        end_user: Some("u-1".to_owned()),
+        ..call()
+    };
+    let plain =
+        with(&[("helicone-property-environment", "Production"), ("helicone-session-id", "s")]);
+    let overridden = with(&[("helicone-property-model", "mine"), ("helicone-user-id", "u-2")]);
+    let cases: &[(&[(&str, &str)], &Call, bool)] = &[
+        (&[], &plain, true),
+        (&[("environment", "Production")], &plain, true),
+        (&[("Environment", "Production")], &plain, true),
+        (&[("environment", "production")], &plain, false),
+        (&[("environment", "Prod*")], &plain, false),
+        (&[("helicone-session-id", "s")], &plain, true),
+        (&[("Helicone-Session-Id", "s"), ("environment", "Production")], &plain, true),
+        (&[("Helicone-Session-Id", "s"), ("environment", "dev")], &plain, false),
+        (&[("unknown", "")], &plain, false),
+        // What the call was not given falls back to what it is.
+        (&[("user_id", "u-1")], &plain, true),
+        (&[("User_Id", "u-2")], &plain, false),
+        (&[("user_id", "u-2")], &overridden, true),
+        (&[("model", "smart")], &plain, true),
+        (&[("Model", "claude-sonnet-4")], &plain, true),
+        (&[("model", "anthropic/claude-sonnet-4")], &plain, true),
+        (&[("model", "claude-sonnet-4-20250514")], &plain, true),
+        (&[("model", "gpt-4o")], &plain, false),
+        (&[("model", "claude-*")], &plain, false),
+        (&[("model", "mine")], &overridden, true),
+        (&[("model", "smart")], &overridden, false),
+    ];
+    for (wanted, call, expected) in cases {
+        let filter = EventFilter { properties: pairs(wanted), ..EventFilter::default() };
+        let mut report = Arc::unwrap_or_clone(report((*call).clone(), Outcome::Completed, None));
+        report.response = Some(r#"{"model":"claude-sonnet-4-20250514"}"#.into());
+        let event = event(Detail::Completion(Arc::new(report)));
+        let destination = filtered(EventType::Completion, filter);
+        assert_eq!(gets(&destination, &event), *expected, "{wanted:?}");
     }
 }
 
-proptest! {
-    #[test]
-    fn law_globs_match_as_the_plain_rule_does(glob in "[ab*?]{0,8}", name in "[ab]{0,10}") {
-        let plain = plainly(&glob.chars().collect::<Vec<_>>(), &name.chars().collect::<Vec<_>>());
-        prop_assert_eq!(glob_matches(&glob, &name), plain);
+#[test]
+fn a_destination_that_the_caller_disabled_gets_nothing_of_the_call() {
+    let cases = [
+        ("primary", false),
+        ("PRIMARY", false),
+        ("other, primary ,", false),
+        ("other", true),
+        ("primary2", true),
+        ("", true),
+    ];
+    for (names, expected) in cases {
+        let call = Call { headers: pairs(&[("x-litellm-disable-callbacks", names)]), ..call() };
+        let primary = destination(&EventType::ALL);
+        assert_eq!(gets(&primary, &completion_of(call)), expected, "{names:?}");
+    }
+}
+
+#[test]
+fn news_of_no_call_reaches_whoever_wants_its_type_whatever_narrows_calls() {
+    let note = event(Detail::Noted(Arc::new(Note {
+        id: EventId::from_stored("note"),
+        at: NOW,
+        news: News::DestinationDisabled {
+            destination: DestinationName::new("other"),
+            reason: "gone".to_owned(),
+        },
+    })));
+    let group = RuleGroup {
+        any: false,
+        rules: vec![Rule {
+            field: RuleField::Model,
+            operator: RuleOperator::Equals,
+            value: "none".to_owned(),
+        }],
+    };
+    let filter = EventFilter { keys: strings(&["none"]), ..models(&["none"]) };
+    let narrow = Destination {
+        filters: vec![(EventType::DestinationDisabled, filter)],
+        rules: Some(FilterRules { groups: vec![group] }),
+        sample_rate: 0.0,
+        ..destination(&[EventType::DestinationDisabled])
+    };
+    assert!(gets(&narrow, &note));
+    assert!(!gets(&destination(&[EventType::Completion]), &note));
+}
+
+#[test]
+fn rules_narrow_calls_whatever_the_events_type() {
+    let rule = |value: &str| {
+        let value = value.to_owned();
+        let rules = vec![Rule { field: RuleField::Model, operator: RuleOperator::Equals, value }];
+        let rules = FilterRules { groups: vec![RuleGroup { any: false, rules }] };
+        Destination { rules: Some(rules), ..destination(&EventType::ALL) }
+    };
+    for event in [completion_of(call()), error(FailureKind::Timeout), streaming()] {
+        assert!(gets(&rule("smart"), &event));
+        assert!(!gets(&rule("dull"), &event));
     }
 }
