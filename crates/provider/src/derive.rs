@@ -53,7 +53,8 @@ fn outcome(sequence: Sequence, exchange: &Arc<Exchange>, prices: &Prices) -> Eve
     }
 }
 
-fn report(exchange: &Arc<Exchange>, prices: &Prices) -> Report {
+/// What the bytes of an exchange say, whatever may be told of it: spending counts every call.
+pub fn report(exchange: &Arc<Exchange>, prices: &Prices) -> Report {
     let facts = &exchange.facts;
     let answer = answer(exchange);
     let tier = answer.service_tier.as_deref().and_then(Tier::from_text);
