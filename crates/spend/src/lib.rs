@@ -5,3 +5,11 @@
 //!
 //! Invariant: each outcome counts once, and each threshold is told once per period, whenever the
 //! process is killed.
+
+pub mod ledger;
+
+mod counts;
+
+mod period;
+
+pub use ledger::Ledger;

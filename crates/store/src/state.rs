@@ -48,9 +48,7 @@ pub struct StoredDestination {
 /// Pausing of destinations, also of those that a configuration file names. It survives restarts.
 pub trait Switches: Send + Sync + 'static {
     /// What is paused, why, and since when; by name.
-    fn disabled(
-        &self,
-    ) -> BoxFuture<'_, Result<Vec<(DestinationName, String, Timestamp)>, LanesError>>;
+    fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, LanesError>>;
 
     /// Pauses a destination for a reason, or resumes it (`None`). Paused anew, it keeps its time.
     fn set(
@@ -59,6 +57,9 @@ pub trait Switches: Send + Sync + 'static {
         reason: Option<String>,
     ) -> BoxFuture<'_, Result<(), LanesError>>;
 }
+
+/// A paused destination: its name, why, and since when.
+pub type Disabled = (DestinationName, String, Timestamp);
 
 /// What was spent.
 ///

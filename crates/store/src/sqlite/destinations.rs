@@ -19,7 +19,7 @@ use crate::{
         files::{self, engine},
         lanes::{SqliteLanes, rows},
     },
-    state::{Destinations, StoredDestination, Switches},
+    state::{Destinations, Disabled, StoredDestination, Switches},
     vault::{self, TEXT_CHARS_MIN, Unopened, Vault},
 };
 
@@ -89,10 +89,7 @@ impl Destinations for SqliteDestinations {
 }
 
 impl Switches for SqliteLanes {
-    fn disabled(
-        &self,
-    ) -> BoxFuture<'_, std::result::Result<Vec<(DestinationName, String, Timestamp)>, LanesError>>
-    {
+    fn disabled(&self) -> BoxFuture<'_, std::result::Result<Vec<Disabled>, LanesError>> {
         self.read(|db| {
             db.prepare_cached(include_str!("sql/switches.sql"))?
                 .query_map([], |row| {

@@ -5,7 +5,7 @@
 
 use domain::{
     delivery::{Attempt, EventRef, Timings},
-    id::{DeliveryId, DestinationName},
+    id::{DeliveryId, DestinationName, EventId},
     time::Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, named_params};
@@ -75,7 +75,7 @@ impl List {
         set(":lane", &query.destination.as_ref().map(DestinationName::as_str))?;
         set(":since", &query.since.map(Timestamp::as_nanos))?;
         set(":until", &query.until.map(Timestamp::as_nanos))?;
-        set(":event", &query.event.as_ref().map(|event| event.as_str()))?;
+        set(":event", &query.event.as_ref().map(EventId::as_str))?;
         set(":state", &query.state.map(DeliveryState::as_str))?;
         set(":limit", &i64::try_from(room).unwrap_or(i64::MAX))?;
         let mut rows = statement.raw_query();
