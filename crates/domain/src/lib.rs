@@ -9,6 +9,8 @@ pub mod id;
 
 pub mod secret;
 
+pub mod glob;
+
 pub mod call;
 
 pub mod deployment;

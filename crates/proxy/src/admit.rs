@@ -1,27 +1,35 @@
-//! Request to call: reads the body within its bounds, finds the fields that the gateway acts on, and
-//! writes the admission.
+//! Request to admission: reads the body within its bounds, asks whether the caller may make this
+//! call now, and writes the admission.
+//!
+//! What a call is, `arrival` reads; what becomes of one that is not let in, `refused` decides.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::{
-    call::{Call, Caller, Endpoint, Logging},
+    call::Call,
     failure::{Failure, FailureKind},
-    id::CallId,
     record::Record,
-    time::Timestamp,
 };
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use provider::{
+    request::missing_field,
     scan::{Scan, scan},
-    splice::{Edit, splice},
 };
-use serde::Deserialize;
 use store::journal::{Commit, Health};
 
-use crate::{gateway::Gateway, headers, limit::Held, seal::OpenCall, upstream::failure};
+use crate::{
+    arrival::{Arrival, bounded, call, without_credentials},
+    forward::brings_answer,
+    gateway::{Gateway, KnownKey},
+    limit::Held,
+    refused::{NotAdmitted, refuse},
+    route::Route,
+    seal::{OpenCall, Places},
+    upstream::failure,
+};
 
 /// A call that was let in, with what later steps need of its request.
 pub(crate) struct Admitted {
@@ -37,44 +45,123 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) scan: Scan,
+    pub(crate) route: Route,
 }
 
-/// Reads the request and admits the call, or says why not. Nothing is recorded of a refused one.
+/// Reads the request and admits the call, or says why not.
 pub(crate) async fn admit(
     gateway: &Arc<Gateway>,
-    endpoint: Endpoint,
-    caller: Caller,
-    client_ip: Option<IpAddr>,
-    parts: Parts,
+    arrival: Arrival,
     body: Incoming,
-) -> Result<Admitted, Failure> {
-    let arrived_at = gateway.clock.now();
+) -> Result<Admitted, NotAdmitted> {
     if let Health::Refusing(reason) = gateway.journal.health() {
-        return Err(overloaded(format!("no call can be recorded at the moment: {reason}")));
+        let message = format!("no call can be recorded at the moment: {reason}");
+        return Err(overloaded(message).into());
     }
     let mut held = gateway
         .in_flight
         .enter()
         .ok_or_else(|| overloaded("too many calls are running; try again shortly".into()))?;
-    let body = read_body(gateway, &parts.headers, body, &mut held).await?;
-    let scan = scan(&body)
-        .map_err(|error| invalid(400, format!("the request body is not usable JSON: {error}")))?;
-    let model = match scan.str(&body, "model") {
-        Some(model) if !model.is_empty() => model.into_owned(),
-        _ if scan.raw(&body, "model").is_none() => {
-            return Err(invalid(400, "the request names no model: set `model`".into()));
-        }
-        _ => return Err(invalid(400, "`model` must be a string that is not empty".into())),
+    let limits = &gateway.config.limits;
+    let bytes_max = limits.request_body_bytes_max;
+    let read = read_body(&arrival.parts.headers, body, bytes_max, &mut held);
+    let body = tokio::time::timeout(limits.body_read_timeout, read)
+        .await
+        .map_err(|_| invalid(408, "the request body did not arrive in time".into()))??;
+    let Asked { body, scan, kept, model, problem } = Asked::read(&arrival, body);
+    let call = Arc::new(call(gateway, &arrival, model, &body, &scan));
+    let entered = match problem {
+        Some(problem) => Err(problem),
+        None => enter(gateway, &call, &body, &scan),
     };
-    if scan.raw(&body, "messages").is_none() {
-        return Err(invalid(400, "the request has no `messages`".into()));
-    }
-    let facts = Facts { endpoint, caller, client_ip, arrived_at, model };
-    let call = Arc::new(call(gateway, facts, &parts, &body, &scan));
+    let (route, places) = match entered {
+        Ok(entered) => entered,
+        Err(failure) => return Err(refuse(gateway, call, kept, held, failure)),
+    };
     let commit = gateway.journal.append_soon(Record::Admitted(Arc::clone(&call)));
-    let kept = without_credentials(&body, &scan);
-    let open = OpenCall::new(Arc::clone(gateway), call, kept, held);
-    Ok(Admitted { open, request: Request { headers: parts.headers, body, scan }, commit })
+    let open = OpenCall::new(Arc::clone(gateway), call, kept, held, places);
+    let request = Request { headers: arrival.parts.headers, body, scan, route };
+    Ok(Admitted { open, request, commit })
+}
+
+/// What a body asks for.
+pub(crate) struct Asked {
+    pub(crate) body: Bytes,
+    pub(crate) scan: Scan,
+    /// The body as the journal keeps it; empty if it cannot be read.
+    pub(crate) kept: Bytes,
+    /// Empty if none was named.
+    pub(crate) model: String,
+    /// Why it cannot be served, whoever asks.
+    pub(crate) problem: Option<Failure>,
+}
+
+impl Asked {
+    pub(crate) fn read(arrival: &Arrival, body: Bytes) -> Self {
+        let in_path = arrival.model.as_deref();
+        let scan = match scan(&body) {
+            Ok(scan) => scan,
+            Err(error) => {
+                let model = in_path.map(bounded).unwrap_or_default();
+                let message = format!("the request body is not usable JSON: {error}");
+                return Self::unreadable(model, invalid(400, message));
+            }
+        };
+        let named = scan.str(&body, "model");
+        let model = in_path.or(named.as_deref()).map(bounded).unwrap_or_default();
+        let problem = if !model.is_empty() {
+            missing_field(arrival.endpoint, &body, &scan)
+                .map(|field| format!("the request has no `{field}`"))
+        } else if scan.raw(&body, "model").is_none() {
+            Some("the request names no model: set `model`".to_owned())
+        } else {
+            Some("`model` must be a string that is not empty".to_owned())
+        };
+        let kept = without_credentials(&body, &scan);
+        let problem = problem.map(|message| invalid(400, message));
+        Self { body, scan, kept, model, problem }
+    }
+
+    /// Nothing of such a body is kept: it may hold a credential, and nobody can say where.
+    fn unreadable(model: String, problem: Failure) -> Self {
+        let body = Bytes::from_static(b"{}");
+        let scan = scan(&body).expect("an empty object is JSON");
+        Self { body, scan, kept: Bytes::new(), model, problem: Some(problem) }
+    }
+}
+
+/// Asks whether the caller may make this call now, and takes its places if so.
+fn enter(
+    gateway: &Gateway,
+    call: &Call,
+    body: &Bytes,
+    scan: &Scan,
+) -> Result<(Route, Places), Failure> {
+    let key = gateway.key_of(&call.caller);
+    if let Some(key) = key.filter(|key| !gateway.may_use(key, &call.model)) {
+        return Err(denied(key, &call.model));
+    }
+    let is_mocked = brings_answer(&gateway.config, body, scan);
+    let route = Route::find(gateway, call.endpoint, &call.path, &call.model, is_mocked)?;
+    if let Some(spent) = gateway.budgets.refusal(call) {
+        return Err(spent);
+    }
+    let now = call.arrived_at;
+    let all = gateway.quota.as_ref().map(|quota| quota.enter(now)).transpose();
+    let all = all.map_err(|exhausted| exhausted.failure("all callers together"))?;
+    let own = key.and_then(|key| Some(key.quota.as_ref()?.enter(now))).transpose();
+    let own = own.map_err(|exhausted| {
+        let name = key.map_or("", |key| key.name.as_str());
+        exhausted.failure(&format!("key `{name}`"))
+    })?;
+    Ok((route, Places::new(all, own)))
+}
+
+fn denied(key: &KnownKey, model: &str) -> Failure {
+    let KnownKey { name, models, .. } = key;
+    let models = models.join(", ");
+    let message = format!("key `{name}` may not use model `{model}`; it may use: {models}");
+    failure(FailureKind::ModelDenied, 403, message)
 }
 
 /// What is set aside for a body before any of it came.
@@ -82,14 +169,12 @@ const BODY_ROOM_MAX: usize = 1 << 20;
 
 /// Reads the body into memory of its own. The connection's buffer, of which its frames are slices,
 /// is larger, and would live as long as the journal keeps the request in memory.
-async fn read_body(
-    gateway: &Gateway,
+pub(crate) async fn read_body(
     headers: &HeaderMap,
     body: Incoming,
+    bytes_max: usize,
     held: &mut Held,
 ) -> Result<Bytes, Failure> {
-    let limits = &gateway.config.limits;
-    let bytes_max = limits.request_body_bytes_max;
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
@@ -98,10 +183,7 @@ async fn read_body(
         return Err(too_large(bytes_max));
     }
     hold(held, announced)?;
-    let read = read_frames(body, announced, bytes_max, held);
-    tokio::time::timeout(limits.body_read_timeout, read)
-        .await
-        .map_err(|_| invalid(408, "the request body did not arrive in time".into()))?
+    read_frames(body, announced, bytes_max, held).await
 }
 
 async fn read_frames(
@@ -135,123 +217,6 @@ fn too_large(bytes_max: usize) -> Failure {
     invalid(413, format!("the request body is larger than {bytes_max} bytes"))
 }
 
-/// What is known of a call beside its body's fields.
-struct Facts {
-    endpoint: Endpoint,
-    caller: Caller,
-    client_ip: Option<IpAddr>,
-    arrived_at: Timestamp,
-    model: String,
-}
-
-/// The members of a body's `metadata` that the gateway acts on. The object itself stays in the body.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Metadata {
-    tags: Option<serde_json::Value>,
-    trace_id: Option<serde_json::Value>,
-    session_id: Option<serde_json::Value>,
-}
-
-fn call(gateway: &Gateway, facts: Facts, parts: &Parts, body: &[u8], scan: &Scan) -> Call {
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let field = |name: &str| scan.str(body, name).map(std::borrow::Cow::into_owned);
-    let metadata: Metadata = scan
-        .raw(body, "metadata")
-        .and_then(|raw| serde_json::from_slice(raw).ok())
-        .unwrap_or_default();
-    let text = |value: &Option<serde_json::Value>| {
-        value.as_ref().and_then(|value| value.as_str()).map(str::to_owned)
-    };
-    let own = |name: &str| header(name).map(str::to_owned);
-    let trace_id = own("x-litellm-trace-id")
-        .or_else(|| field("litellm_trace_id"))
-        .or_else(|| text(&metadata.trace_id));
-    let session_id = own("x-litellm-session-id")
-        .or_else(|| own("x-session-id"))
-        .or_else(|| field("litellm_session_id"))
-        .or_else(|| field("session_id"))
-        .or_else(|| text(&metadata.session_id));
-    let end_user = own("x-litellm-end-user-id")
-        .or_else(|| own("x-litellm-customer-id"))
-        .or_else(|| field("user"));
-    let redact = gateway.config.turn_off_message_logging
-        || header("x-litellm-enable-message-redaction").is_some_and(is_true);
-    let logging = if scan.bool(body, "no-log") == Some(true) {
-        Logging::Off
-    } else if redact {
-        Logging::Redacted
-    } else {
-        Logging::Full
-    };
-    Call {
-        id: CallId::new(facts.arrived_at, random()),
-        arrived_at: facts.arrived_at,
-        endpoint: facts.endpoint,
-        path: parts.uri.path().to_owned(),
-        model: facts.model,
-        stream: scan.bool(body, "stream") == Some(true),
-        caller: facts.caller,
-        client_ip: facts.client_ip,
-        end_user,
-        tags: tags(&metadata, header("x-litellm-tags"), scan.raw(body, "tags")),
-        trace_id,
-        session_id,
-        own_id: None,
-        logging,
-        omit_request: false,
-        omit_response: false,
-        headers: headers::kept(&parts.headers),
-    }
-}
-
-fn tags(metadata: &Metadata, header: Option<&str>, field: Option<&[u8]>) -> Vec<String> {
-    let listed = |value: &serde_json::Value| -> Vec<String> {
-        let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        items.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
-    };
-    let mut tags = metadata.tags.as_ref().map(listed).unwrap_or_default();
-    let header = header.unwrap_or_default().split(',').map(str::trim).filter(|tag| !tag.is_empty());
-    let field = field.and_then(|raw| serde_json::from_slice(raw).ok());
-    let field = field.as_ref().map(listed).unwrap_or_default();
-    for tag in header.map(str::to_owned).chain(field) {
-        if !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
-    tags
-}
-
-fn is_true(value: &str) -> bool {
-    value.eq_ignore_ascii_case("true") || value == "1"
-}
-
-/// Members of a body that are, or may hold, something that lets its holder in: LiteLLM's callers may
-/// put a provider's key, or headers for it, into a request.
-const CREDENTIALS: [Edit<'_>; 10] = [
-    Edit::Remove { key: "api_key" },
-    Edit::Remove { key: "extra_headers" },
-    Edit::Remove { key: "headers" },
-    Edit::Remove { key: "aws_access_key_id" },
-    Edit::Remove { key: "aws_secret_access_key" },
-    Edit::Remove { key: "aws_session_token" },
-    Edit::Remove { key: "azure_ad_token" },
-    Edit::Remove { key: "vertex_credentials" },
-    Edit::Remove { key: "user_config" },
-    Edit::Remove { key: "authorization" },
-];
-
-/// The body as the journal keeps it.
-fn without_credentials(body: &Bytes, scan: &Scan) -> Bytes {
-    splice(body, scan, &CREDENTIALS)
-}
-
-fn random() -> [u8; 10] {
-    let mut bytes = [0; 10];
-    fastrand::fill(&mut bytes);
-    bytes
-}
-
 fn invalid(status: u16, message: String) -> Failure {
     failure(FailureKind::InvalidRequest, status, message)
 }
@@ -259,22 +224,4 @@ fn invalid(status: u16, message: String) -> Failure {
 /// The failure of a call for which the gateway has no room.
 pub(crate) fn overloaded(message: String) -> Failure {
     Failure { retry_after_secs: Some(1), ..failure(FailureKind::Overloaded, 503, message) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_body_with_credentials_everything_else_is_kept() {
-        let body = br#"{"model":"m","api_key":"x","extra_headers":{"a":"x"},"headers":{"a":"x"},
-            "aws_access_key_id":"x","aws_secret_access_key":"x","aws_session_token":"x",
-            "azure_ad_token":"x","vertex_credentials":{"a":"x"},"user_config":{"a":"x"},
-            "authorization":"x","messages":[],"user":"u"}"#;
-        let body = Bytes::from_static(body);
-        let scan = scan(&body).expect("it is JSON");
-        let kept = without_credentials(&body, &scan);
-        let kept: serde_json::Value = serde_json::from_slice(&kept).expect("it is JSON");
-        assert_eq!(kept, serde_json::json!({"model": "m", "messages": [], "user": "u"}));
-    }
 }

@@ -1,10 +1,11 @@
-//! Who may call: the master key, and what keeps web pages out when there is none.
+//! Who may call: the master key, named keys, and what keeps web pages out when there is none.
 
 use domain::call::{Caller, Refusal};
 use http::{HeaderMap, Uri, header};
-use subtle::ConstantTimeEq;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
 
-use crate::config::Config;
+use crate::config::{Config, Key};
 
 /// Says who calls, or why they may not.
 pub(crate) fn authorize(
@@ -12,26 +13,51 @@ pub(crate) fn authorize(
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<Caller, Refusal> {
-    let Some(master_key) = &config.master_key else {
+    if config.master_key.is_none() && config.keys.is_empty() {
         return keep_web_pages_out(headers, uri).map(|()| Caller::Anonymous);
-    };
+    }
     let Some(shown) = shown_key(headers) else {
         return Err(Refusal::NoKey(
             "no API key was given: send `Authorization: Bearer <key>` (or `x-api-key`)",
         ));
     };
-    if bool::from(shown.as_bytes().ct_eq(master_key.expose().as_bytes())) {
-        Ok(Caller::Master)
-    } else {
-        Err(Refusal::WrongKey("the API key is not valid for this gateway"))
+    let is_master = config.master_key.as_ref().is_some_and(|master_key| {
+        bool::from(shown.as_bytes().ct_eq(master_key.expose().as_bytes()))
+    });
+    if is_master {
+        return Ok(Caller::Master);
+    }
+    match named_key(&config.keys, shown) {
+        Some(key) => Ok(Caller::Key { name: key.name.clone(), hash: key.hash.clone() }),
+        None => Err(Refusal::WrongKey("the API key is not valid for this gateway")),
     }
 }
 
-/// The key in any of the headers that LiteLLM takes one from.
+/// The key that was shown, by its hash. All are compared, each in full: how long it takes tells
+/// nothing of any.
+fn named_key<'a>(keys: &'a [Key], shown: &str) -> Option<&'a Key> {
+    if keys.is_empty() {
+        return None;
+    }
+    let hash = hex(&Sha256::digest(shown.as_bytes()));
+    keys.iter().fold(None, |found, key| {
+        let is_it: Choice = key.hash.as_bytes().ct_eq(&hash);
+        if bool::from(is_it) { Some(key) } else { found }
+    })
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(hash: &[u8]) -> Vec<u8> {
+    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The key in any of the headers that LiteLLM and Helicone take one from. Helicone's callers send
+/// the gateway's in a header of its own, beside a provider's in `Authorization`.
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(key) = text("x-litellm-api-key") {
-        return Some(key.strip_prefix("Bearer ").unwrap_or(key));
+    if let Some(key) = text("x-litellm-api-key").or_else(|| text("helicone-auth")) {
+        return Some(key.strip_prefix("Bearer ").unwrap_or(key).trim());
     }
     if let Some(value) = text(header::AUTHORIZATION.as_str()) {
         let (scheme, key) = value.split_once(' ')?;
@@ -71,6 +97,48 @@ fn is_loopback(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(name: &str, text: &str) -> Key {
+        let hash = String::from_utf8(hex(&Sha256::digest(text))).expect("digits are text");
+        let (name, models) = (name.to_owned(), Vec::new());
+        Key { name, hash, models, rpm: None, tpm: None, max_parallel_requests: None }
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_hash() {
+        let keys = [key("a", "sk-a"), key("b", "sk-b")];
+        assert_eq!(
+            keys[0].hash,
+            // printf sk-a | sha256sum
+            "a4a6d307ad00fa67176e1099fdbc4f4a09bb527a7f24718a5030f2f173d11f7f"
+        );
+        for (shown, name) in [("sk-a", Some("a")), ("sk-b", Some("b")), ("sk-c", None), ("", None)]
+        {
+            let found = named_key(&keys, shown).map(|key| key.name.as_str());
+            assert_eq!(found, name, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn the_gateway_s_key_comes_before_one_that_may_be_a_provider_s() {
+        let cases = [
+            ("authorization: Bearer a", Some("a")),
+            ("authorization: bearer  a ", Some("a")),
+            ("authorization: Basic a\nx-api-key: b", None),
+            ("authorization: Bearer a\nhelicone-auth: Bearer b", Some("b")),
+            ("helicone-auth: b\nx-litellm-api-key: c", Some("c")),
+            ("x-api-key: b\napi-key: c", Some("b")),
+            ("api-key: c", Some("c")),
+            ("", None),
+        ];
+        for (given, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given.lines().filter_map(|line| line.split_once(": ")) {
+                headers.insert(name, value.parse().unwrap());
+            }
+            assert_eq!(shown_key(&headers), expected, "{given}");
+        }
+    }
 
     #[test]
     fn only_names_of_this_machine_pass_without_a_master_key() {

@@ -19,12 +19,12 @@ use domain::{
 };
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use provider::openai::CallerStream;
+use provider::stream::{CallerStream, error_event};
 use store::journal::Commit;
 
 use crate::{
     forward::Source,
-    reply::{BodyError, error_event},
+    reply::BodyError,
     seal::{OpenCall, interrupted},
     upstream::{connection_failure, failure},
 };
@@ -198,7 +198,7 @@ impl Running {
             Ok(_) => Step::Last(out),
             Err(error) => {
                 out.clear();
-                out.push(error_event(&unrecorded(&error)));
+                out.push(error_event(self.open.call.endpoint, &unrecorded(&error)));
                 Step::Cut(out)
             }
         }
@@ -228,7 +228,7 @@ impl Running {
     async fn fail(mut self: Box<Self>, failure: Failure, mut out: Vec<Bytes>) -> Step {
         let provider_said_so = failure.kind == FailureKind::StreamError && !out.is_empty();
         if !provider_said_so {
-            out.push(error_event(&failure));
+            out.push(error_event(self.open.call.endpoint, &failure));
         }
         // The caller is told of a failure either way, so a commit that fails changes nothing for it.
         if let Err(error) = self.open.seal(Outcome::Failed(failure)).await {

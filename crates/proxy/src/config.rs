@@ -10,9 +10,10 @@ use serde_json::Value;
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The key that callers must show; `None` lets everyone in (loopback only).
+    /// The key that lets its holder do everything. Without it and without `keys` everyone is let in
+    /// (loopback only).
     pub master_key: Option<Secret>,
-    /// Keys beside the master key. Of no meaning without one: then nobody is asked for a key.
+    /// Keys beside it, each for LLM calls within its own limits.
     pub keys: Vec<Key>,
     /// Calls of all callers that run at once; more are answered with 429
     /// (`general_settings.global_max_parallel_requests`).

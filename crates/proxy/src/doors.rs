@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Extension, State},
     http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
-use domain::failure::FailureKind;
+use domain::{
+    call::{Caller, Endpoint},
+    failure::FailureKind,
+};
+use provider::failure::error_body;
 use serde::Serialize;
 use store::journal::Health;
 
-use crate::{gateway::Gateway, reply::error_body, upstream::failure};
+use crate::{gateway::Gateway, upstream::failure};
 
 /// The doors, each at the paths where LiteLLM has it.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
@@ -66,9 +70,12 @@ struct Model<'a> {
 /// LiteLLM's constant for `created`: a model list has no better one.
 const MODEL_CREATED: i64 = 1_677_610_602;
 
-async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
+async fn models(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
     let data = gateway
-        .model_names()
+        .model_names(&caller)
         .into_iter()
         .map(|id| Model { id, object: "model", created: MODEL_CREATED, owned_by: "openai" })
         .collect();
@@ -85,6 +92,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 }
 
 fn refuse(status: StatusCode, message: String) -> Response {
-    let body = error_body(&failure(FailureKind::InvalidRequest, status.as_u16(), message));
+    let failure = failure(FailureKind::InvalidRequest, status.as_u16(), message);
+    let body = error_body(Endpoint::ChatCompletions, &failure);
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use domain::{
+    call::Endpoint,
     deployment::Dialect,
     exchange::ProviderAttempt,
     failure::{Failure, FailureKind},
@@ -12,14 +13,21 @@ use domain::{
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use provider::{anthropic, mock, openai, openai::CallerStream};
+use provider::{
+    anthropic,
+    failure::error_body,
+    mock,
+    protocol::{self, Pair, pair},
+    request::passthrough,
+    scan::Scan,
+    stream::{self, CallerStream},
+};
 
 use crate::{
     admit::{NO_ROOM, Request, overloaded},
-    config::{Credential, Deployment},
+    config::{Config, Credential, Deployment},
     headers,
-    reply::error_body,
-    route::Plan,
+    route::{Plan, Step},
     seal::OpenCall,
     upstream::{RequestBody, connection_failure, failure, is_length_limit},
 };
@@ -80,19 +88,17 @@ impl From<Failure> for Refused {
 
 /// Asks deployments until one begins to answer.
 pub(crate) async fn forward(open: &mut OpenCall, request: &Request) -> Result<Answer, Refused> {
-    let gateway = Arc::clone(&open.gateway);
-    let model = open.call.model.clone();
-    let Some(mut plan) = Plan::new(&gateway, &model) else {
-        return Err(unknown_model(&open.call.path, &model).into());
-    };
+    let mut plan = Plan::new(&request.route, open.gateway.config.routing.num_retries);
     let mut last: Option<Refused> = None;
-    while let Some(step) = plan.next(last.as_ref().map(|refused| &refused.failure)) {
+    loop {
+        let failure = last.as_ref().map(|refused| &refused.failure);
+        let Some(step) = plan.next(failure, open.gateway.clock.now()) else { break };
         if step.wait > Duration::ZERO {
             tokio::time::sleep(step.wait).await;
         }
         open.retries += u32::from(step.is_retry);
         open.fallbacks += u32::from(step.is_fallback && !step.is_retry);
-        match attempt(open, request, &step.deployment).await {
+        match attempt(open, request, step).await {
             Ok(answer) => return Ok(answer),
             Err(refused) => {
                 open.attempt_ended(Some(refused.failure.clone()));
@@ -100,30 +106,28 @@ pub(crate) async fn forward(open: &mut OpenCall, request: &Request) -> Result<An
             }
         }
     }
-    Err(last.unwrap_or_else(|| unknown_model(&open.call.path, &model).into()))
+    Err(last.unwrap_or_else(|| plan.nobody().into()))
 }
 
-async fn attempt(
-    open: &mut OpenCall,
-    request: &Request,
-    deployment: &Arc<Deployment>,
-) -> Result<Answer, Refused> {
+async fn attempt(open: &mut OpenCall, request: &Request, step: Step) -> Result<Answer, Refused> {
+    let Step { deployment, place, .. } = step;
     let now = open.gateway.clock.now();
-    let mock = Mock::of(open, request, deployment);
+    let mock = Mock::of(open, request, &deployment);
     let mut facts = Arc::clone(&deployment.facts);
     if mock.is_some() {
         Arc::make_mut(&mut facts).dialect = Dialect::Mock;
     }
-    open.attempt_started(ProviderAttempt {
+    let attempt = ProviderAttempt {
         deployment: facts,
         started_at: now,
         finished_at: now,
         status: None,
         headers: Vec::new(),
         failure: None,
-    });
+    };
+    open.attempt_started(attempt, place);
     if let Some(mock) = mock {
-        return mock.answer(open, request, deployment).await;
+        return mock.answer(open, request, &deployment).await;
     }
     if let Credential::Missing { variable } = &deployment.credential {
         let message = format!(
@@ -133,15 +137,19 @@ async fn attempt(
         );
         return Err(failure(FailureKind::Authentication, 401, message).into());
     }
-    ask(open, request, deployment).await
+    ask(open, request, &deployment).await
 }
 
-fn unknown_model(path: &str, model: &str) -> Failure {
-    let message = format!(
-        "{path}: Invalid model name passed in model={model}. Call `/v1/models` to view available \
-         models for your key."
-    );
-    failure(FailureKind::UnknownModel, 400, message)
+/// The caller's own value of a mock's field, if callers may bring their answers.
+fn clients(config: &Config, body: &[u8], scan: &Scan, key: &str) -> Option<serde_json::Value> {
+    let raw = config.allow_client_mock_response.then(|| scan.raw(body, key)).flatten()?;
+    serde_json::from_slice(raw).ok().filter(|value: &serde_json::Value| !value.is_null())
+}
+
+/// Whether a request brings its answer: then no provider is asked.
+pub(crate) fn brings_answer(config: &Config, body: &[u8], scan: &Scan) -> bool {
+    clients(config, body, scan, "mock_timeout") == Some(true.into())
+        || clients(config, body, scan, "mock_response").is_some()
 }
 
 /// What answers instead of a provider: the caller's own, if callers may, else the deployment's.
@@ -155,13 +163,8 @@ struct Mock {
 
 impl Mock {
     fn of(open: &OpenCall, request: &Request, deployment: &Deployment) -> Option<Self> {
-        let client = |key| {
-            let config = &open.gateway.config;
-            let raw =
-                config.allow_client_mock_response.then(|| request.scan.raw(&request.body, key));
-            let value = serde_json::from_slice(raw.flatten()?).ok();
-            value.filter(|value: &serde_json::Value| !value.is_null())
-        };
+        let config = &open.gateway.config;
+        let client = |key| clients(config, &request.body, &request.scan, key);
         let limit = deployment.timeout.unwrap_or(open.gateway.config.routing.timeout);
         let seconds = |key| {
             let seconds = client(key).and_then(|value| value.as_f64());
@@ -215,7 +218,7 @@ impl Mock {
         Ok(Answer::Stream {
             headers,
             first: Vec::new(),
-            stream: Box::new(passthrough(open, request)),
+            stream: unchanged(open, request),
             source: Source::Mock { chunks: chunks.into(), failure },
             deployment: Arc::clone(deployment),
         })
@@ -233,8 +236,15 @@ fn asks_usage(request: &Request) -> bool {
     options.and_then(|options| options.include_usage) == Some(true)
 }
 
-fn passthrough(open: &OpenCall, request: &Request) -> openai::Passthrough {
-    openai::Passthrough::new(!asks_usage(request), open.pieces_wanted, EVENT_BYTES_MAX)
+/// A stream that is in the caller's protocol already.
+fn unchanged(open: &OpenCall, request: &Request) -> Box<dyn CallerStream> {
+    let endpoint = open.call.endpoint;
+    stream::passthrough(endpoint, !asks_usage(request), open.pieces_wanted, EVENT_BYTES_MAX)
+}
+
+/// What is done with the call's bytes at the deployment.
+fn way(open: &OpenCall, deployment: &Deployment) -> Pair {
+    pair(open.call.endpoint, deployment.facts.dialect)
 }
 
 async fn ask(
@@ -292,13 +302,18 @@ fn provider_request(
     deployment: &Deployment,
 ) -> Result<http::Request<RequestBody>, Refused> {
     let model = &deployment.facts.model;
-    let (path, body) = match deployment.facts.dialect {
-        Dialect::Anthropic => ("/v1/messages", vec![anthropic::request(&request.body, model)?]),
-        Dialect::OpenAi | Dialect::Mock => {
-            let ask_usage = open.call.stream && deployment.include_usage;
-            let body = openai::request(&request.body, &request.scan, model, ask_usage);
-            ("/chat/completions", body)
+    let endpoint = open.call.endpoint;
+    let (path, body) = match way(open, deployment) {
+        Pair::Translate => {
+            let body = vec![anthropic::request(&request.body, model)?];
+            (protocol::path(Endpoint::Messages), body)
         }
+        Pair::Passthrough => {
+            let ask_usage = open.call.stream && deployment.include_usage;
+            let body = passthrough(endpoint, &request.body, &request.scan, model, ask_usage);
+            (protocol::path(endpoint), body)
+        }
+        Pair::Unsupported => return Err(protocol::unsupported(endpoint, &deployment.facts).into()),
     };
     let uri = format!("{}{path}", deployment.base_url);
     let mut asked = http::Request::builder()
@@ -306,7 +321,7 @@ fn provider_request(
         .uri(uri)
         .body(RequestBody::from(body))
         .map_err(|error| failure(FailureKind::Internal, 500, format!("api_base: {error}")))?;
-    *asked.headers_mut() = headers::to_provider(&request.headers, deployment);
+    *asked.headers_mut() = headers::to_provider(&request.headers, deployment, endpoint);
     Ok(asked)
 }
 
@@ -335,7 +350,7 @@ async fn whole(
     open.captured_whole(&body);
     if !parts.status.is_success() {
         let failure = provider::failure::from_response(parts.status.as_u16(), &kept, &body);
-        let answer = error_answer(deployment.facts.dialect, &parts, body, &failure);
+        let answer = error_answer(open.call.endpoint, deployment, &parts, body, &failure);
         return Err(Refused { failure, answer });
     }
     if provider::scan::scan(&body).is_err() {
@@ -343,9 +358,9 @@ async fn whole(
         let message = format!("provider `{provider}` answered {} without JSON", parts.status);
         return Err(failure(FailureKind::BadResponse, 502, message).into());
     }
-    let body = match deployment.facts.dialect {
-        Dialect::Anthropic => anthropic::response(&body, open.call.arrived_at.as_secs())?,
-        Dialect::OpenAi | Dialect::Mock => body,
+    let body = match way(open, deployment) {
+        Pair::Translate => anthropic::response(&body, open.call.arrived_at.as_secs())?,
+        Pair::Passthrough | Pair::Unsupported => body,
     };
     let mut headers = headers::to_caller(&parts.headers);
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
@@ -391,10 +406,11 @@ fn without_key(body: Bytes, credential: &Credential) -> Bytes {
     text.replace(key.expose(), "[redacted]").into()
 }
 
-/// A provider's error answer with its own headers: byte for byte if it has `OpenAI`'s shape, else
-/// what it says in that shape. `None` for what is no error, such as a redirection.
+/// A provider's error answer with its own headers: byte for byte if it has the shape of the API that
+/// was called, else what it says in that shape. `None` for what is no error, such as a redirection.
 fn error_answer(
-    dialect: Dialect,
+    endpoint: Endpoint,
+    deployment: &Deployment,
     parts: &http::response::Parts,
     body: Bytes,
     failure: &Failure,
@@ -409,8 +425,9 @@ fn error_answer(
             scan.raw(&body, "error").is_some_and(|error| error.starts_with(b"{"))
         })
     };
-    let is_own_shape = dialect == Dialect::OpenAi && has_error_object();
-    let body = if is_own_shape { body } else { error_body(failure).into() };
+    let is_same_protocol = pair(endpoint, deployment.facts.dialect) == Pair::Passthrough;
+    let is_own_shape = is_same_protocol && has_error_object();
+    let body = if is_own_shape { body } else { error_body(endpoint, failure).into() };
     let mut headers = headers::to_caller(&parts.headers);
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Some(Box::new(ErrorAnswer { status, headers, body }))
@@ -427,14 +444,14 @@ async fn begin_stream(
 ) -> Result<Answer, Refused> {
     let (parts, mut body) = response.into_parts();
     open.answered(parts.status.as_u16(), headers::kept(&parts.headers), true);
-    let mut stream: Box<dyn CallerStream> = match deployment.facts.dialect {
-        Dialect::Anthropic => Box::new(anthropic::Translator::new(
+    let mut stream: Box<dyn CallerStream> = match way(open, deployment) {
+        Pair::Translate => Box::new(anthropic::Translator::new(
             open.call.arrived_at.as_secs(),
             asks_usage(request),
             open.pieces_wanted,
             EVENT_BYTES_MAX,
         )),
-        Dialect::OpenAi | Dialect::Mock => Box::new(passthrough(open, request)),
+        Pair::Passthrough | Pair::Unsupported => unchanged(open, request),
     };
     let mut first = Vec::new();
     while first.is_empty() {

@@ -2,13 +2,21 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{call::Call, failure::Failure, time::Clock};
+use domain::{
+    call::{Call, Caller},
+    failure::Failure,
+    glob,
+    time::Clock,
+};
 use store::journal::Journal;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Deployment},
+    config::{Config, Deployment, Key},
     limit::InFlight,
+    quota::{Allowed, Quota},
+    refusals::Refusals,
+    route::Group,
     upstream::Upstream,
 };
 
@@ -31,7 +39,13 @@ impl<F: Fn(&Call) -> Option<Failure> + Send + Sync + 'static> Budgets for F {
 /// What all calls share. Cheap to clone behind an `Arc`.
 pub struct Gateway {
     pub(crate) config: Config,
-    pub(crate) deployments: HashMap<String, Vec<Arc<Deployment>>>,
+    /// By the model name that callers use.
+    pub(crate) groups: HashMap<String, Arc<Group>>,
+    /// By hash.
+    keys: HashMap<String, KnownKey>,
+    /// Of all callers together.
+    pub(crate) quota: Option<Arc<Quota>>,
+    pub(crate) refusals: Refusals,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) upstream: Upstream,
@@ -53,18 +67,23 @@ impl Gateway {
         wants_pieces: WantsPieces,
         budgets: Arc<dyn Budgets>,
     ) -> Self {
-        let mut deployments: HashMap<String, Vec<Arc<Deployment>>> = HashMap::new();
+        let mut deployments: HashMap<&str, Vec<&Deployment>> = HashMap::new();
         for deployment in &config.deployments {
-            deployments
-                .entry(deployment.facts.model_name.clone())
-                .or_default()
-                .push(Arc::new(deployment.clone()));
+            deployments.entry(&deployment.facts.model_name).or_default().push(deployment);
         }
+        let group = |(name, all): (&str, Vec<_>)| (name.to_owned(), Arc::new(Group::new(&all)));
+        let groups = deployments.into_iter().map(group).collect();
+        let keys = config.keys.iter().map(|key| (key.hash.clone(), KnownKey::new(key))).collect();
+        let parallel = config.global_max_parallel_requests;
+        let quota = Quota::new("gateway", Allowed { parallel, ..Allowed::default() });
         let in_flight = InFlight::new(&config.limits);
         Self {
             upstream: Upstream::new(),
             config,
-            deployments,
+            groups,
+            keys,
+            quota,
+            refusals: Refusals::new(),
             journal,
             clock,
             in_flight,
@@ -75,18 +94,50 @@ impl Gateway {
         }
     }
 
-    /// The model names that callers may use: deployments' names in the file's order, then aliases.
-    pub(crate) fn model_names(&self) -> Vec<&str> {
+    /// The caller's key, if it is a named one.
+    pub(crate) fn key_of(&self, caller: &Caller) -> Option<&KnownKey> {
+        match caller {
+            Caller::Key { hash, .. } => self.keys.get(hash),
+            _ => None,
+        }
+    }
+
+    /// Whether a key may use a model, by the name that was asked for or the one that it stands for.
+    pub(crate) fn may_use(&self, key: &KnownKey, model: &str) -> bool {
+        let is_listed = |name: &str| key.models.iter().any(|listed| glob::matches(listed, name));
+        let real = self.config.routing.aliases.get(model);
+        key.models.is_empty() || is_listed(model) || real.is_some_and(|real| is_listed(real))
+    }
+
+    /// The model names that a caller may use: deployments' names in the file's order, then aliases.
+    pub(crate) fn model_names(&self, caller: &Caller) -> Vec<&str> {
+        let key = self.key_of(caller);
         let mut names: Vec<&str> = Vec::new();
         let listed = self.config.deployments.iter().map(|d| d.facts.model_name.as_str());
         let mut aliases: Vec<&str> =
             self.config.routing.aliases.keys().map(String::as_str).collect();
         aliases.sort_unstable();
         for name in listed.chain(aliases) {
-            if !names.contains(&name) {
+            if !names.contains(&name) && key.is_none_or(|key| self.may_use(key, name)) {
                 names.push(name);
             }
         }
         names
+    }
+}
+
+/// A named key, as far as calls are concerned.
+#[derive(Debug)]
+pub(crate) struct KnownKey {
+    pub(crate) name: String,
+    pub(crate) models: Vec<String>,
+    pub(crate) quota: Option<Arc<Quota>>,
+}
+
+impl KnownKey {
+    fn new(key: &Key) -> Self {
+        let Key { rpm, tpm, max_parallel_requests: parallel, .. } = *key;
+        let quota = Quota::new("key", Allowed { rpm, tpm, parallel });
+        Self { name: key.name.clone(), models: key.models.clone(), quota }
     }
 }

@@ -1,8 +1,9 @@
 //! Which headers pass, in each direction, and which are kept.
 
 use bytes::Bytes;
-use domain::deployment::Dialect;
+use domain::{call::Endpoint, deployment::Dialect};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use provider::protocol::{Pair, pair};
 
 use crate::config::{Credential, Deployment};
 
@@ -93,19 +94,22 @@ fn stays_here(name: &HeaderName) -> bool {
 
 /// The headers of a request to a provider: the caller's own but for credentials and what is
 /// addressed to the gateway, then the deployment's.
-pub(crate) fn to_provider(caller: &HeaderMap, deployment: &Deployment) -> HeaderMap {
+pub(crate) fn to_provider(
+    caller: &HeaderMap,
+    deployment: &Deployment,
+    endpoint: Endpoint,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(caller.len() + 4);
     let hop = named_by_connection(caller);
     let is_of_hop =
         |name: &HeaderName| hop.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str()));
-    if deployment.facts.dialect == Dialect::Anthropic {
+    if pair(endpoint, deployment.facts.dialect) == Pair::Translate {
         let passes = [header::USER_AGENT, HeaderName::from_static("anthropic-beta")];
         for name in passes {
             if let Some(value) = caller.get(&name) {
                 headers.insert(name, value.clone());
             }
         }
-        headers.insert("anthropic-version", HeaderValue::from_static(provider::anthropic::VERSION));
     } else {
         for (name, value) in caller {
             if !is_hop_by_hop(name) && !is_of_hop(name) && !is_credential(name) && !stays_here(name)
@@ -113,6 +117,10 @@ pub(crate) fn to_provider(caller: &HeaderMap, deployment: &Deployment) -> Header
                 headers.append(name.clone(), value.clone());
             }
         }
+    }
+    if deployment.facts.dialect == Dialect::Anthropic {
+        let version = HeaderValue::from_static(provider::anthropic::VERSION);
+        headers.entry("anthropic-version").or_insert(version);
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

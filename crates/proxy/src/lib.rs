@@ -18,11 +18,21 @@ mod service;
 
 mod doors;
 
+mod paths;
+
 mod auth;
+
+mod arrival;
 
 mod admit;
 
+mod refused;
+
+mod refusals;
+
 mod limit;
+
+mod quota;
 
 mod route;
 

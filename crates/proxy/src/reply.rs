@@ -1,4 +1,4 @@
-//! Answers of the gateway's own, in the shape that `OpenAI`'s SDKs expect.
+//! Answers of the gateway's own, in the shape that the caller's SDK expects.
 
 use std::{
     pin::Pin,
@@ -7,14 +7,15 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    failure::{Failure, FailureKind},
-    id::CallId,
+    call::{Call, Endpoint},
+    failure::Failure,
+    time::Timestamp,
 };
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use serde_json::json;
+use provider::failure::error_body;
 
-use crate::capture::CaptureBody;
+use crate::{capture::CaptureBody, quota::Quota};
 
 /// An answer on its way to the caller.
 pub(crate) type Reply = Response<ReplyBody>;
@@ -84,69 +85,51 @@ pub(crate) fn json_reply(status: StatusCode, body: impl Into<Bytes>) -> Reply {
     reply
 }
 
-/// The error answer that says what a failure was.
-pub(crate) fn error_reply(failure: &Failure) -> Reply {
+/// The error answer that says what a failure was, in the shape of the API that was called.
+pub(crate) fn error_reply(endpoint: Endpoint, failure: &Failure) -> Reply {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut reply = json_reply(status, error_body(failure));
+    let mut reply = json_reply(status, error_body(endpoint, failure));
     if let Some(seconds) = failure.retry_after_secs {
         reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     reply
 }
 
-/// `{"error": {"message", "type", "param", "code"}}`, the shape of `OpenAI`'s error answers.
-pub(crate) fn error_body(failure: &Failure) -> String {
-    let kind = failure.provider_type.as_deref().unwrap_or_else(|| error_type(failure));
-    let code = failure.code.clone().unwrap_or_else(|| failure.kind.as_str().to_owned());
-    json!({"error": {
-        "message": failure.message,
-        "type": kind,
-        "param": failure.param,
-        "code": code,
-    }})
-    .to_string()
-}
-
-/// The event that ends a stream which failed on its way.
-pub(crate) fn error_event(failure: &Failure) -> Bytes {
-    Bytes::from(format!("data: {}\n\n", error_body(failure)))
-}
-
-/// `OpenAI`'s error types, as its SDKs and LiteLLM's users know them.
-fn error_type(failure: &Failure) -> &'static str {
-    match failure.kind {
-        FailureKind::Unauthorized | FailureKind::Authentication => "authentication_error",
-        FailureKind::RateLimit => "rate_limit_error",
-        FailureKind::Timeout => "timeout_error",
-        FailureKind::BudgetExceeded => "budget_exceeded",
-        FailureKind::ModelDenied => "key_model_access_denied",
-        FailureKind::Overloaded => "overloaded_error",
-        FailureKind::Internal | FailureKind::Interrupted => "internal_server_error",
-        FailureKind::InvalidRequest
-        | FailureKind::UnknownModel
-        | FailureKind::BadRequest
-        | FailureKind::ContextWindowExceeded
-        | FailureKind::ContentFilter
-        | FailureKind::NotFound
-        | FailureKind::ClientDisconnected => "invalid_request_error",
-        FailureKind::Connection
-        | FailureKind::ProviderError
-        | FailureKind::BadResponse
-        | FailureKind::StreamCut
-        | FailureKind::StreamError => "api_error",
-    }
-}
-
 /// Names the call in the answer's headers, so that a caller can find it again in its events.
-pub(crate) fn name_call(reply: &mut Reply, call: CallId) {
+pub(crate) fn name_call(reply: &mut Reply, call: &Call) {
+    let status = if reply.status().is_success() { "success" } else { "failed" };
     let headers = reply.headers_mut();
-    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(call.to_string())) {
+    headers.insert("helicone-status", HeaderValue::from_static(status));
+    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(call.id.to_string())) {
+        headers.insert("helicone-id", id.clone());
         headers.insert("x-litellm-call-id", id);
     }
-    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(call.to_request_id())) {
+    if let Some(own) = &call.own_id
+        && let Ok(own) = HeaderValue::from_str(own)
+    {
+        headers.insert("helicone-id", own);
+    }
+    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(call.id.to_request_id())) {
         if !headers.contains_key("x-request-id") {
             headers.insert("x-request-id", id.clone());
         }
         headers.insert("x-hookgate-request-id", id);
+    }
+}
+
+/// Says how much of its limits the caller's key has left. A provider's own limits, which the same
+/// headers may tell of, are the gateway's and not the caller's.
+pub(crate) fn set_limits(reply: &mut Reply, quota: &Quota, now: Timestamp) {
+    const REQUESTS: [&str; 3] =
+        ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-litellm-key-rpm-limit"];
+    const TOKENS: [&str; 3] =
+        ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-litellm-key-tpm-limit"];
+    let (requests, tokens) = quota.left(now);
+    for (left, [limit, remaining, of_key]) in [(requests, REQUESTS), (tokens, TOKENS)] {
+        let Some(left) = left else { continue };
+        let headers = reply.headers_mut();
+        headers.insert(limit, HeaderValue::from(left.limit));
+        headers.insert(remaining, HeaderValue::from(left.remaining));
+        headers.insert(of_key, HeaderValue::from(left.limit));
     }
 }

@@ -1,31 +1,128 @@
 //! Model name to deployments, in the order in which they are tried.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use domain::failure::{Failure, FailureKind};
+use domain::{
+    call::Endpoint,
+    failure::{Failure, FailureKind},
+    time::Timestamp,
+};
+use provider::protocol::{Pair, pair, unsupported};
 
 use crate::{
     config::{Deployment, Routing},
     gateway::Gateway,
+    quota::{Allowed, Exhausted, Place, Quota},
+    upstream::failure,
 };
 
 /// The first wait before a deployment is asked again, and the longest.
 const RETRY_DELAY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
 
+/// The deployments of one model name.
+pub(crate) struct Group {
+    members: Vec<Member>,
+}
+
+struct Member {
+    deployment: Arc<Deployment>,
+    /// Of no deployment without limits.
+    quota: Option<Arc<Quota>>,
+}
+
+impl Group {
+    pub(crate) fn new(deployments: &[&Deployment]) -> Self {
+        let member = |deployment: &&Deployment| {
+            let Deployment { rpm, tpm, max_parallel_requests, .. } = **deployment;
+            let allowed = Allowed { rpm, tpm, parallel: max_parallel_requests };
+            let quota = Quota::new("deployment", allowed);
+            Member { deployment: Arc::new((*deployment).clone()), quota }
+        };
+        Self { members: deployments.iter().map(member).collect() }
+    }
+}
+
+/// Where a call may go: the deployments of its model, then those of each fallback model.
+pub(crate) struct Route {
+    /// There is one at least, and in one at least somebody serves the call.
+    groups: Vec<Arc<Group>>,
+    model: String,
+    endpoint: Endpoint,
+    /// Whether the caller brings the answer, so that any deployment can give it.
+    is_mocked: bool,
+}
+
+impl Route {
+    /// The way for a model name; a failure if nothing has that name, or if no deployment of that
+    /// name can serve the API.
+    pub(crate) fn find(
+        gateway: &Gateway,
+        endpoint: Endpoint,
+        path: &str,
+        model: &str,
+        is_mocked: bool,
+    ) -> Result<Self, Failure> {
+        let routing = &gateway.config.routing;
+        let model = resolve(routing, model);
+        let Some(first) = gateway.groups.get(model) else {
+            return Err(unknown_model(path, model));
+        };
+        let fallbacks = routing.fallbacks.get(model).unwrap_or(&routing.default_fallbacks);
+        let mut groups = vec![Arc::clone(first)];
+        for name in fallbacks {
+            let group = gateway.groups.get(resolve(routing, name));
+            if let Some(group) = group
+                && !groups.iter().any(|known| Arc::ptr_eq(known, group))
+            {
+                groups.push(Arc::clone(group));
+            }
+        }
+        let route = Self { groups, model: model.to_owned(), endpoint, is_mocked };
+        let mut all = route.groups.iter().flat_map(|group| &group.members);
+        if all.any(|member| route.is_served_by(&member.deployment)) {
+            return Ok(route);
+        }
+        Err(match first.members.first() {
+            Some(member) => unsupported(endpoint, &member.deployment.facts),
+            None => unknown_model(path, model),
+        })
+    }
+
+    fn is_served_by(&self, deployment: &Deployment) -> bool {
+        self.is_mocked
+            || pair(self.endpoint, deployment.facts.dialect) != Pair::Unsupported
+            || deployment.mock_response.is_some()
+    }
+}
+
+fn unknown_model(path: &str, model: &str) -> Failure {
+    let message = format!(
+        "{path}: Invalid model name passed in model={model}. Call `/v1/models` to view available \
+         models for your key."
+    );
+    failure(FailureKind::UnknownModel, 400, message)
+}
+
 /// Which deployments a call is sent to: by simple-shuffle among those of its model name, again after
-/// a failure that another attempt may mend, then those of the fallback models.
+/// a failure that another attempt may mend, then those of the fallback models. One that is at its
+/// limit is passed over.
 pub(crate) struct Plan<'a> {
-    gateway: &'a Gateway,
-    groups: Vec<String>,
+    route: &'a Route,
+    num_retries: u32,
     group: usize,
     attempts_in_group: u32,
-    tried: HashSet<String>,
+    /// Members of the running group.
+    tried: Vec<usize>,
+    /// Of those that were passed over, the one that has room first.
+    exhausted: Option<Exhausted>,
 }
 
 /// One deployment to ask.
 pub(crate) struct Step {
     pub(crate) deployment: Arc<Deployment>,
+    /// Its place there, if it has limits.
+    pub(crate) place: Option<Place>,
     /// How long to wait before.
     pub(crate) wait: Duration,
     /// Whether it is one of a fallback model.
@@ -35,63 +132,106 @@ pub(crate) struct Step {
 }
 
 impl<'a> Plan<'a> {
-    /// Plans for a model name; `None` if nothing has that name.
-    pub(crate) fn new(gateway: &'a Gateway, model: &str) -> Option<Self> {
-        let routing = &gateway.config.routing;
-        let model = resolve(routing, model);
-        gateway.deployments.get(model)?;
-        let fallbacks = routing.fallbacks.get(model).unwrap_or(&routing.default_fallbacks);
-        let mut groups = vec![model.to_owned()];
-        for name in fallbacks {
-            let name = resolve(routing, name);
-            if gateway.deployments.contains_key(name) && !groups.iter().any(|group| group == name) {
-                groups.push(name.to_owned());
-            }
-        }
-        Some(Self { gateway, groups, group: 0, attempts_in_group: 0, tried: HashSet::new() })
+    pub(crate) fn new(route: &'a Route, num_retries: u32) -> Self {
+        let tried = Vec::new();
+        Self { route, num_retries, group: 0, attempts_in_group: 0, tried, exhausted: None }
     }
 
     /// The next deployment after `failure` (`None` at first), or `None` when no more is to be tried.
-    pub(crate) fn next(&mut self, failure: Option<&Failure>) -> Option<Step> {
+    pub(crate) fn next(&mut self, failure: Option<&Failure>, now: Timestamp) -> Option<Step> {
         if let Some(failure) = failure {
             if failure.kind == FailureKind::Overloaded {
                 // It is the gateway that has no room: another answer would not fit either.
                 return None;
             }
-            let again = self.attempts_in_group <= self.gateway.config.routing.num_retries
-                && may_mend(failure.kind, self.untried() > 0)
-                && (self.untried() > 0 || is_worth_waiting(failure));
-            if !again {
-                self.group += 1;
-                self.attempts_in_group = 0;
+            if !self.may_stay_in_group(failure) {
+                self.next_group();
             }
         }
-        let name = self.groups.get(self.group)?;
-        let deployments = self.gateway.deployments.get(name)?;
-        let fresh: Vec<_> =
-            deployments.iter().filter(|d| !self.tried.contains(&d.facts.id)).collect();
-        let is_retry = self.attempts_in_group > 0;
-        let wait = match failure {
-            Some(failure) if is_retry && fresh.is_empty() => {
-                retry_delay(self.attempts_in_group, failure)
+        loop {
+            let group = self.route.groups.get(self.group)?;
+            let is_retry = self.attempts_in_group > 0;
+            let again = failure.filter(|failure| {
+                is_retry && may_mend(failure.kind, false) && is_worth_waiting(failure)
+            });
+            let fresh = self.pick(group, true, now).map(|picked| (picked, Duration::ZERO));
+            let picked = fresh.or_else(|| {
+                let wait = retry_delay(self.attempts_in_group, again?);
+                Some((self.pick(group, false, now)?, wait))
+            });
+            if let Some(((deployment, place), wait)) = picked {
+                self.attempts_in_group += 1;
+                let is_fallback = self.group > 0;
+                return Some(Step { deployment, place, wait, is_fallback, is_retry });
             }
-            _ => Duration::ZERO,
-        };
-        let deployment = if fresh.is_empty() {
-            shuffle(deployments.iter())
-        } else {
-            shuffle(fresh.into_iter())
-        }?;
-        self.tried.insert(deployment.facts.id.clone());
-        self.attempts_in_group += 1;
-        Some(Step { deployment, wait, is_fallback: self.group > 0, is_retry })
+            self.next_group();
+        }
     }
 
-    fn untried(&self) -> usize {
-        let name = self.groups.get(self.group);
-        let deployments = name.and_then(|name| self.gateway.deployments.get(name));
-        deployments
-            .map_or(0, |all| all.iter().filter(|d| !self.tried.contains(&d.facts.id)).count())
+    /// Why no deployment could be asked at all.
+    pub(crate) fn nobody(self) -> Failure {
+        let model = &self.route.model;
+        if let Some(exhausted) = self.exhausted {
+            return exhausted.failure(&format!("a deployment of model `{model}`"));
+        }
+        let message = format!("no deployment of model `{model}` is there to ask");
+        failure(FailureKind::Internal, 500, message)
+    }
+
+    fn may_stay_in_group(&self, failure: &Failure) -> bool {
+        let has_untried = self.has_untried();
+        self.attempts_in_group <= self.num_retries
+            && may_mend(failure.kind, has_untried)
+            && (has_untried || is_worth_waiting(failure))
+    }
+
+    fn next_group(&mut self) {
+        self.group += 1;
+        self.attempts_in_group = 0;
+        self.tried.clear();
+    }
+
+    fn has_untried(&self) -> bool {
+        let members = self.route.groups.get(self.group).map_or(&[][..], |group| &group.members);
+        let mut members = members.iter().enumerate();
+        members.any(|(at, member)| {
+            !self.tried.contains(&at) && self.route.is_served_by(&member.deployment)
+        })
+    }
+
+    /// One of those that were not tried yet (`fresh`), or of those that were, if it has room.
+    fn pick(
+        &mut self,
+        group: &Group,
+        fresh: bool,
+        now: Timestamp,
+    ) -> Option<(Arc<Deployment>, Option<Place>)> {
+        let members = &group.members;
+        let is_candidate = |at: &usize| {
+            self.tried.contains(at) != fresh && self.route.is_served_by(&members[*at].deployment)
+        };
+        let mut candidates: Vec<usize> = (0..members.len()).filter(is_candidate).collect();
+        while let Some(position) = shuffle(members, &candidates) {
+            let at = candidates.swap_remove(position);
+            let Member { deployment, quota } = &members[at];
+            match quota.as_ref().map(|quota| quota.enter(now)).transpose() {
+                Ok(place) => {
+                    if fresh {
+                        self.tried.push(at);
+                    }
+                    return Some((Arc::clone(deployment), place));
+                }
+                Err(exhausted) => self.pass_over(exhausted),
+            }
+        }
+        None
+    }
+
+    fn pass_over(&mut self, exhausted: Exhausted) {
+        let first = self.exhausted.as_ref().map(|known| known.retry_after_secs);
+        if first.is_none_or(|first| exhausted.retry_after_secs < first) {
+            self.exhausted = Some(exhausted);
+        }
     }
 }
 
@@ -99,22 +239,22 @@ fn resolve<'a>(routing: &'a Routing, model: &'a str) -> &'a str {
     routing.aliases.get(model).map_or(model, String::as_str)
 }
 
-/// Picks one by weight.
-fn shuffle<'a>(deployments: impl Iterator<Item = &'a Arc<Deployment>>) -> Option<Arc<Deployment>> {
-    let deployments: Vec<_> = deployments.collect();
-    if let [only] = deployments[..] {
-        return Some(Arc::clone(only));
+/// The position of one of the candidates, picked by weight.
+fn shuffle(members: &[Member], candidates: &[usize]) -> Option<usize> {
+    if candidates.len() <= 1 {
+        return candidates.first().map(|_| 0);
     }
-    let total: u64 = deployments.iter().map(|d| u64::from(d.weight)).sum();
+    let weight = |at: &usize| u64::from(members[*at].deployment.weight);
+    let total: u64 = candidates.iter().map(weight).sum();
     let mut dice = if total == 0 { 0 } else { fastrand::u64(0..total) };
-    for deployment in &deployments {
-        let weight = u64::from(deployment.weight);
+    for (position, at) in candidates.iter().enumerate() {
+        let weight = weight(at);
         if dice < weight {
-            return Some(Arc::clone(deployment));
+            return Some(position);
         }
         dice -= weight;
     }
-    deployments.last().map(|last| Arc::clone(last))
+    Some(candidates.len() - 1)
 }
 
 /// Whether another attempt on the same model may succeed where one failed.

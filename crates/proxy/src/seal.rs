@@ -15,11 +15,13 @@ use domain::{
     record::Record,
     time::Timestamp,
 };
+use provider::redact;
 use store::journal::Commit;
 
 use crate::{
     gateway::Gateway,
     limit::Held,
+    quota::{Place, Quota},
     upstream::{self},
 };
 
@@ -81,12 +83,45 @@ fn essence(body: &[u8]) -> Vec<u8> {
     kept
 }
 
+/// A call's places in the limits that it falls under.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Held and never looked at.
+    _all: Option<Place>,
+    key: Option<Place>,
+    deployment: Option<Place>,
+}
+
+impl Places {
+    /// Among the calls of all callers, and among those of its key.
+    pub(crate) fn new(all: Option<Place>, key: Option<Place>) -> Self {
+        Self { _all: all, key, deployment: None }
+    }
+
+    /// Counts the tokens of an exchange where tokens are limited. To know them its answer is read,
+    /// so nothing is done where they are not.
+    fn count_tokens(&self, exchange: &Exchange, now: Timestamp) {
+        let counting = || {
+            let all = [&self.key, &self.deployment].into_iter().flatten();
+            all.filter(|place| place.counts_tokens())
+        };
+        if counting().next().is_none() {
+            return;
+        }
+        let Some(usage) = provider::answer::answer(exchange).usage else { return };
+        let sum = || Some(usage.input_tokens.unwrap_or(0) + usage.output_tokens.unwrap_or(0));
+        let tokens = usage.total_tokens.or_else(sum).unwrap_or_default();
+        counting().for_each(|place| place.count_tokens(now, tokens));
+    }
+}
+
 /// A call between its admission and its outcome.
 pub(crate) struct OpenCall {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) call: Arc<Call>,
     request: Bytes,
     held: Held,
+    places: Places,
     /// What of `held` is the request's, which each attempt needs.
     request_bytes: usize,
     attempts: Vec<ProviderAttempt>,
@@ -103,15 +138,21 @@ pub(crate) struct OpenCall {
 
 impl OpenCall {
     /// Opens a call whose admission was appended.
-    pub(crate) fn new(gateway: Arc<Gateway>, call: Arc<Call>, request: Bytes, held: Held) -> Self {
-        let pieces_wanted =
-            call.stream && call.logging == Logging::Full && (gateway.wants_pieces)(&call);
+    pub(crate) fn new(
+        gateway: Arc<Gateway>,
+        call: Arc<Call>,
+        request: Bytes,
+        held: Held,
+        places: Places,
+    ) -> Self {
+        let pieces_wanted = call.stream && may_tell_pieces(&call) && (gateway.wants_pieces)(&call);
         Self {
             gateway,
             call,
             request,
             request_bytes: held.bytes(),
             held,
+            places,
             attempts: Vec::with_capacity(1),
             running: None,
             answered: Answered::default(),
@@ -124,8 +165,10 @@ impl OpenCall {
         }
     }
 
-    /// Notes that a deployment is being asked. What an earlier attempt answered is forgotten.
-    pub(crate) fn attempt_started(&mut self, attempt: ProviderAttempt) {
+    /// Notes that a deployment is being asked, and the call's place there. What an earlier attempt
+    /// answered is forgotten.
+    pub(crate) fn attempt_started(&mut self, attempt: ProviderAttempt, place: Option<Place>) {
+        self.places.deployment = place;
         self.answered = Answered::default();
         self.held.shrink_to(self.request_bytes);
         self.running = Some(attempt);
@@ -189,6 +232,11 @@ impl OpenCall {
         }
     }
 
+    /// The limits of the caller's key, if it has any.
+    pub(crate) fn key_quota(&self) -> Option<&Quota> {
+        self.places.key.as_ref().map(Place::quota)
+    }
+
     /// The deployment's provider of the running or last attempt, for messages.
     pub(crate) fn provider(&self) -> &str {
         let attempt = self.running.as_ref().or_else(|| self.attempts.last());
@@ -229,6 +277,7 @@ impl OpenCall {
         self.attempt_ended(outcome.failure().cloned());
         self.append_deltas();
         let exchange = self.exchange(outcome);
+        self.places.count_tokens(&exchange, exchange.facts.finished_at);
         self.gateway.journal.append(Record::Sealed(Arc::new(exchange)))
     }
 
@@ -244,14 +293,16 @@ impl OpenCall {
             bytes: Bytes::from(std::mem::take(&mut self.answered.bytes)),
             truncated: self.answered.is_truncated,
         };
-        match self.call.logging {
-            Logging::Full => {}
-            Logging::Redacted => self.redact(&mut request, &mut response),
+        let is_full = self.call.logging == Logging::Full;
+        if !is_full || self.call.omit_request {
+            request.bytes = redact::request(self.call.endpoint, &request.bytes);
+        }
+        if !is_full || self.call.omit_response {
+            response.bytes = self.redacted(&response.bytes);
+        }
+        if self.call.logging == Logging::Off {
             // The tokens still count as spend, so the answer's usage must stay readable.
-            Logging::Off => {
-                self.redact(&mut request, &mut response);
-                request.bytes = Bytes::new();
-            }
+            request.bytes = Bytes::new();
         }
         let bytes_max = self.gateway.config.limits.captured_bytes_max;
         if request.bytes.len() > bytes_max {
@@ -273,14 +324,12 @@ impl OpenCall {
         }
     }
 
-    fn redact(&self, request: &mut Payload, response: &mut Payload) {
-        let endpoint = self.call.endpoint;
-        request.bytes = provider::redact::request(endpoint, &request.bytes);
-        response.bytes = if self.answered.is_stream {
-            provider::redact::stream(endpoint, &response.bytes)
+    fn redacted(&self, response: &[u8]) -> Bytes {
+        if self.answered.is_stream {
+            redact::stream(self.call.endpoint, response)
         } else {
-            provider::redact::response(endpoint, &response.bytes)
-        };
+            redact::response(self.call.endpoint, response)
+        }
     }
 
     /// Makes the bytes that a mock or the gateway itself answered the response of a mock attempt.
@@ -291,6 +340,11 @@ impl OpenCall {
         );
         self.answered(200, Vec::new(), stream);
     }
+}
+
+/// Pieces are texts of the answer.
+fn may_tell_pieces(call: &Call) -> bool {
+    call.logging == Logging::Full && !call.omit_response
 }
 
 impl Drop for OpenCall {

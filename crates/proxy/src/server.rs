@@ -16,6 +16,8 @@ use crate::{deadline::WriteDeadline, doors, gateway::Gateway, service::serve};
 
 /// How long calls that were cut off may take to write their errors.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is said how many refused calls were not reported, if any were not.
+const UNREPORTED_INTERVAL: Duration = Duration::from_mins(1);
 /// How long to wait before accepting again when the system has no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What the HTTP parser itself takes of a request's head. It answers a bare 431 beyond; the
@@ -83,12 +85,17 @@ impl Server {
         let doors = AllDoors { own: doors::router(Arc::clone(&gateway)), others: doors };
         let places = Arc::new(Semaphore::new(gateway.config.limits.connections_max));
         let mut connections = JoinSet::new();
+        let mut minutes = tokio::time::interval(UNREPORTED_INTERVAL);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = stopping.drain.cancelled() => break,
                 accepted = accept(&listener, &places) => accepted,
                 Some(_) = connections.join_next() => continue,
+                _ = minutes.tick() => {
+                    gateway.refusals.log_unreported();
+                    continue;
+                }
             };
             let Some((stream, peer, place)) = accepted else { continue };
             let serving = Serving {
@@ -101,6 +108,7 @@ impl Server {
                 drop(place);
             });
         }
+        gateway.refusals.log_unreported();
         // First: who still gets in, or is in, is told.
         gateway.draining.cancel();
         drop(listener);

@@ -1,6 +1,7 @@
 //! One request to one reply: an LLM call goes the whole way, everything else to a door.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     net::SocketAddr,
     pin::pin,
@@ -12,9 +13,9 @@ use std::{
 use axum::Router;
 use bytes::Bytes;
 use domain::{
-    call::{Endpoint, Refusal},
+    call::{Caller, Endpoint, Refusal},
     exchange::Outcome,
-    failure::FailureKind,
+    failure::{Failure, FailureKind},
 };
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -23,12 +24,15 @@ use tower::ServiceExt;
 
 use crate::{
     admit::{Admitted, admit},
+    arrival::Arrival,
     auth::authorize,
     capture::{CaptureBody, unrecorded},
     config::Deployment,
     forward::{Answer, ErrorAnswer, Refused, forward},
     gateway::Gateway,
-    reply::{Reply, ReplyBody, error_reply, json_reply, name_call},
+    paths::{self, Api},
+    refused::{NotAdmitted, refuse_stranger},
+    reply::{Reply, ReplyBody, error_reply, json_reply, name_call, set_limits},
     seal::{OpenCall, interrupted},
     server::{AllDoors, ClientAddr},
     upstream::failure,
@@ -41,49 +45,77 @@ pub(crate) async fn serve(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
+    let target = paths::target(request.uri().path());
+    let shape = target.as_ref().map_or(Endpoint::ChatCompletions, |target| target.api.endpoint());
     let header_bytes: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if header_bytes > gateway.config.limits.request_header_bytes_max {
         let message = "the request's headers are too large".to_owned();
-        return Ok(error_reply(&failure(FailureKind::InvalidRequest, 431, message)));
+        return Ok(error_reply(shape, &failure(FailureKind::InvalidRequest, 431, message)));
     }
-    let path = request.uri().path();
-    if is_public(path) {
+    if is_public(request.uri().path()) {
         return Ok(door(doors.own, request).await);
     }
     let authorized = authorize(&gateway.config, request.headers(), request.uri());
-    if (doors.others.owns)(path) {
+    if (doors.others.owns)(request.uri().path()) {
         request.extensions_mut().insert(authorized);
         request.extensions_mut().insert(ClientAddr(peer));
         return Ok(door(doors.others.router, request).await);
     }
-    let caller = match authorized {
-        Ok(caller) => caller,
-        Err(refusal) => return Ok(refuse(&refusal)),
+    let Some(target) = target else {
+        return Ok(match authorized {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                door(doors.own, request).await
+            }
+            Err(refusal) => NotAdmitted::from(unauthorized(&refusal)).reply(shape).await,
+        });
     };
-    let Some(endpoint) = endpoint(path) else { return Ok(door(doors.own, request).await) };
-    if request.method() != Method::POST {
-        let message = format!("{path} takes POST");
-        let mut reply = error_reply(&failure(FailureKind::InvalidRequest, 405, message));
-        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return Ok(reply);
-    }
-    let (parts, body) = request.into_parts();
-    Ok(match admit(&gateway, endpoint, caller, Some(peer.ip()), parts, body).await {
-        Ok(admitted) => {
-            let id = admitted.open.call.id;
-            let mut reply = run(admitted).await;
-            name_call(&mut reply, id);
-            reply
-        }
-        Err(failure) => error_reply(&failure),
-    })
+    let (api, model) = (target.api, target.model.map(Cow::into_owned));
+    Ok(call(&gateway, api, model, authorized, peer, request).await)
 }
 
-fn endpoint(path: &str) -> Option<Endpoint> {
-    match path {
-        "/v1/chat/completions" | "/chat/completions" => Some(Endpoint::ChatCompletions),
-        _ => None,
+/// Answers a request at the path of an LLM API.
+async fn call(
+    gateway: &Arc<Gateway>,
+    api: Api,
+    model: Option<String>,
+    authorized: Result<Caller, Refusal>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Reply {
+    let endpoint = api.endpoint();
+    let is_post = request.method() == Method::POST;
+    let (parts, body) = request.into_parts();
+    let arrived_at = gateway.clock.now();
+    let client_ip = Some(peer.ip());
+    let caller = authorized.clone().unwrap_or(Caller::Refused);
+    let arrival = Arrival { endpoint, model, caller, client_ip, arrived_at, parts };
+    if let Err(refusal) = authorized {
+        let failure = unauthorized(&refusal);
+        let is_call = is_post && matches!(api, Api::Call(_));
+        let refused = match refusal {
+            Refusal::NoKey(_) | Refusal::WrongKey(_) if is_call => {
+                refuse_stranger(gateway, arrival, body, failure).await
+            }
+            _ => failure.into(),
+        };
+        return refused.reply(endpoint).await;
+    }
+    if !is_post {
+        let message = format!("{} takes POST", arrival.parts.uri.path());
+        let mut reply = error_reply(endpoint, &failure(FailureKind::InvalidRequest, 405, message));
+        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return reply;
+    }
+    match admit(gateway, arrival, body).await {
+        Ok(admitted) => {
+            let call = Arc::clone(&admitted.open.call);
+            let mut reply = run(admitted).await;
+            name_call(&mut reply, &call);
+            reply
+        }
+        Err(refused) => refused.reply(endpoint).await,
     }
 }
 
@@ -92,20 +124,12 @@ fn is_public(path: &str) -> bool {
     matches!(path, "/health/liveliness" | "/health/liveness" | "/health/readiness")
 }
 
-fn refuse(refusal: &Refusal) -> Reply {
-    match refusal {
-        Refusal::NoKey(message) | Refusal::WrongKey(message) => {
-            let mut reply =
-                error_reply(&failure(FailureKind::Unauthorized, 401, (*message).to_owned()));
-            reply
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            reply
-        }
-        Refusal::Foreign(message) => {
-            error_reply(&failure(FailureKind::Unauthorized, 403, (*message).to_owned()))
-        }
-    }
+fn unauthorized(refusal: &Refusal) -> Failure {
+    let (status, message) = match refusal {
+        Refusal::NoKey(message) | Refusal::WrongKey(message) => (401, message),
+        Refusal::Foreign(message) => (403, message),
+    };
+    failure(FailureKind::Unauthorized, status, (*message).to_owned())
 }
 
 async fn door(doors: Router, request: Request<Incoming>) -> Reply {
@@ -221,7 +245,8 @@ async fn not_recorded(
     if let Err(error) = admission.taken().await {
         return Some(not_admitted(open, &error));
     }
-    sealed.await.err().map(|error| error_reply(&unrecorded(&error)))
+    let endpoint = open.call.endpoint;
+    sealed.await.err().map(|error| error_reply(endpoint, &unrecorded(&error)))
 }
 
 async fn fail(mut open: OpenCall, admission: Admission, refused: Refused) -> Reply {
@@ -233,7 +258,7 @@ async fn fail(mut open: OpenCall, admission: Admission, refused: Refused) -> Rep
             reply.headers_mut().extend(headers);
             reply
         }
-        None => error_reply(&failure),
+        None => error_reply(open.call.endpoint, &failure),
     };
     let sealed = open.seal(Outcome::Failed(failure));
     if let Some(refused) = not_recorded(&mut open, admission, sealed).await {
@@ -249,7 +274,7 @@ fn not_admitted(open: &mut OpenCall, error: &AppendError) -> Reply {
     let message = format!("the call could not be recorded, so it is not served: {error}");
     let mut failure = failure(FailureKind::Overloaded, 503, message);
     failure.retry_after_secs = Some(1);
-    error_reply(&failure)
+    error_reply(open.call.endpoint, &failure)
 }
 
 /// LiteLLM's headers that say which deployment answered, after how many attempts.
@@ -264,6 +289,9 @@ fn name_deployment(reply: &mut Reply, open: &OpenCall, deployment: &Deployment) 
 }
 
 fn set_counts(reply: &mut Reply, open: &OpenCall) {
+    if let Some(quota) = open.key_quota() {
+        set_limits(reply, quota, open.gateway.clock.now());
+    }
     let headers = reply.headers_mut();
     headers.insert("x-litellm-attempted-retries", HeaderValue::from(open.retries));
     headers.insert("x-litellm-attempted-fallbacks", HeaderValue::from(open.fallbacks));
@@ -297,6 +325,8 @@ mod tests {
     use crate::{
         admit::Request,
         config::{Config, Credential, Limits, Routing},
+        route::Route,
+        seal::Places,
     };
 
     type Done = oneshot::Sender<Result<Sequence, AppendError>>;
@@ -424,8 +454,10 @@ mod tests {
         let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
         let scan = provider::scan::scan(&body).expect("it is JSON");
         let held = gateway.in_flight.enter().expect("no other call runs");
-        let open = OpenCall::new(gateway, call, body.clone(), held);
-        Admitted { open, request: Request { headers: HeaderMap::new(), body, scan }, commit }
+        let route = Route::find(&gateway, call.endpoint, &call.path, "m", false);
+        let route = route.map_err(|failure| failure.message).expect("it has the model");
+        let open = OpenCall::new(gateway, call, body.clone(), held, Places::default());
+        Admitted { open, request: Request { headers: HeaderMap::new(), body, scan, route }, commit }
     }
 
     async fn refused(at_once: bool) -> (Reply, TcpListener) {
