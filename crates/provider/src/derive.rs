@@ -6,15 +6,18 @@
 //! Invariant: a pure function. Deriving an entry again, in another process and years later, gives
 //! the same events with the same ids, as long as the price data are the same.
 
+mod limits;
+
 use std::sync::Arc;
 
 use domain::{
-    call::Logging,
+    call::{Endpoint, Logging},
     event::{Captured, Detail, Event, EventType, Piece, Report},
     exchange::{Exchange, Outcome},
     id::EventId,
     note::Note,
     record::{Entry, Record, Sequence},
+    usage::Usage,
 };
 
 use crate::{
@@ -22,35 +25,36 @@ use crate::{
     price::{Prices, Tier},
 };
 
-/// The events that follow from a record: one for an outcome, one per choice for a piece of a
-/// stream, none for an admission or a call that asked for no events.
+/// The events that follow from a record: one for an outcome and one for each limit that the call ran
+/// into, one per choice for a piece of a stream, none for an admission or a call that asked for no
+/// events.
 pub fn derive(entry: &Entry, prices: &Prices) -> Vec<Event> {
     match &entry.record {
         Record::Admitted(_) => Vec::new(),
         Record::Captured(captured) if captured.call.logging == Logging::Off => Vec::new(),
         Record::Captured(captured) => pieces(entry.sequence, captured),
         Record::Sealed(exchange) if exchange.facts.call.logging == Logging::Off => Vec::new(),
-        Record::Sealed(exchange) => vec![outcome(entry.sequence, exchange, prices)],
+        Record::Sealed(exchange) => sealed(entry.sequence, exchange, prices),
         Record::Noted(note) => vec![noted(entry.sequence, note)],
     }
 }
 
-fn outcome(sequence: Sequence, exchange: &Arc<Exchange>, prices: &Prices) -> Event {
+fn sealed(sequence: Sequence, exchange: &Arc<Exchange>, prices: &Prices) -> Vec<Event> {
     let facts = &exchange.facts;
-    let kind = match facts.outcome {
-        Outcome::Completed => EventType::Completion,
-        Outcome::Failed(_) => EventType::Error,
-    };
     let report = Arc::new(report(exchange, prices));
-    Event {
+    let (kind, detail) = match facts.outcome {
+        Outcome::Completed => (EventType::Completion, Detail::Completion(Arc::clone(&report))),
+        Outcome::Failed(_) => (EventType::Error, Detail::Error(Arc::clone(&report))),
+    };
+    let outcome = Event {
         id: EventId::of_outcome(facts.call.id, kind),
         sequence,
         occurred_at: facts.finished_at,
-        detail: match facts.outcome {
-            Outcome::Completed => Detail::Completion(report),
-            Outcome::Failed(_) => Detail::Error(report),
-        },
-    }
+        detail,
+    };
+    let mut events = vec![outcome];
+    events.extend(limits::limits(sequence, &report));
+    events
 }
 
 /// What the bytes of an exchange say, whatever may be told of it: spending counts every call.
@@ -58,8 +62,13 @@ pub fn report(exchange: &Arc<Exchange>, prices: &Prices) -> Report {
     let facts = &exchange.facts;
     let answer = answer(exchange);
     let tier = answer.service_tier.as_deref().and_then(Tier::from_text);
-    let cost = facts.attempts.last().zip(answer.usage.as_ref()).and_then(|(attempt, usage)| {
-        prices.cost_in(tier, &attempt.deployment, usage, attempt.started_at)
+    let charged = answer.usage.map(|usage| match facts.call.endpoint {
+        // A vector is no text: there are no tokens that could be missing.
+        Endpoint::Embeddings => Usage { output_tokens: usage.output_tokens.or(Some(0)), ..usage },
+        _ => usage,
+    });
+    let cost = facts.attempts.last().zip(charged).and_then(|(attempt, usage)| {
+        prices.cost_in(tier, &attempt.deployment, &usage, attempt.started_at)
     });
     Report {
         exchange: Arc::clone(exchange),

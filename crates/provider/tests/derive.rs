@@ -66,7 +66,7 @@ fn shown(event: &Event) -> Value {
         Detail::Completion(report) | Detail::Error(report) => report_shown(report),
         Detail::RateLimit(limited) => json!({
             "scope": limited.scope,
-            "kind": limited.kind.as_str(),
+            "limit_type": limited.kind.as_str(),
             "attempt": limited.attempt,
             "limit": limited.limit,
             "remaining": limited.remaining,
@@ -94,6 +94,8 @@ fn report_shown(report: &Report) -> Value {
         "response": report.response.as_deref().map(parsed),
         "response_id": report.response_id,
         "text": report.text,
+        "reasoning": report.reasoning,
+        "tool_calls": report.tool_calls.as_deref().map(parsed),
         "finish_reason": report.finish_reason,
         "usage": report.usage,
         "usage_json": report.usage_json.as_deref().map(parsed),

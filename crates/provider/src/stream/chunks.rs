@@ -245,6 +245,9 @@ struct Choice {
     index: u32,
     #[serde(default)]
     delta: Option<ChoiceDelta>,
+    /// A text completion's, which has no delta.
+    #[serde(default)]
+    text: Option<String>,
     #[serde(default)]
     finish_reason: Option<String>,
 }
@@ -261,8 +264,8 @@ fn add_deltas(deltas: &mut Deltas, data: &[u8]) {
         return;
     };
     for choice in chunk.choices {
-        let content = choice.delta.and_then(|delta| delta.content).unwrap_or_default();
-        deltas.add(choice.index, content, choice.finish_reason);
+        let content = choice.delta.and_then(|delta| delta.content).or(choice.text);
+        deltas.add(choice.index, content.unwrap_or_default(), choice.finish_reason);
     }
 }
 
