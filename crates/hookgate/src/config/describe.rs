@@ -1,23 +1,19 @@
 //! The effective configuration in plain words. Secrets, paths of URLs and values of headers, any of
 //! which may hold a credential, are left out.
 
+mod destination;
+
 use std::{
     fmt::{self, Write},
     time::Duration,
 };
 
-use domain::{
-    destination::{
-        Compat, Destination, EventFilter, Format, LogFormat, Method, SignatureAlgorithm,
-        SignedContent, Signing,
-    },
-    event::EventType,
-};
-use proxy::config::{Credential, Deployment, Routing};
+use domain::budget::{Budget, BudgetDuration, BudgetScope};
+use proxy::config::{Credential, Deployment, Key, Routing};
 use store::sqlite::Durability;
 use url::Url;
 
-use super::{Settings, report::count};
+use super::{ENCRYPTION_KEY_VARIABLE, Settings, report::count};
 
 /// Says what the settings mean.
 pub(crate) fn describe(settings: &Settings) -> String {
@@ -29,17 +25,25 @@ pub(crate) fn describe(settings: &Settings) -> String {
 
 fn describe_to(settings: &Settings, out: &mut String) -> fmt::Result {
     let proxy = &settings.proxy;
-    let who = match (&proxy.master_key, proxy.listen.ip().is_loopback()) {
-        (Some(_), _) => "callers show the master key",
-        (None, _) => "without a master key, so anybody on this machine may call",
+    let who = match (&proxy.master_key, proxy.keys.len()) {
+        (Some(_), 0) => "callers show the master key".to_owned(),
+        (Some(_), 1) => "callers show the master key or a key of their own".to_owned(),
+        (Some(_), number) => format!("callers show the master key or one of {number} others"),
+        (None, _) => "without a master key, so anybody on this machine may call".to_owned(),
     };
     writeln!(out, "Listens on http://{}, {who}.", proxy.listen)?;
+    if let Some(most) = proxy.global_max_parallel_requests {
+        writeln!(out, "Answers {} at once, more with 429.", count(most as usize, "call"))?;
+    }
     let survives = match settings.store.durability {
         Durability::Process => "kill -9",
         Durability::Power => "loss of power",
     };
     let (dir, retention) = (settings.store.data_dir.display(), Span(settings.store.retention));
     writeln!(out, "Keeps records in {dir} for {retention}; they survive {survives}.")?;
+    if settings.store.encryption_key.is_some() {
+        writeln!(out, "Seals stored secrets with the key in {ENCRYPTION_KEY_VARIABLE}.")?;
+    }
     if proxy.turn_off_message_logging {
         writeln!(out, "Message texts are kept nowhere (turn_off_message_logging).")?;
     }
@@ -57,14 +61,84 @@ fn describe_to(settings: &Settings, out: &mut String) -> fmt::Result {
         writeln!(out, "  none")?;
     }
     describe_routing(&proxy.routing, out)?;
+    if !proxy.keys.is_empty() {
+        writeln!(out, "\nKeys")?;
+        proxy.keys.iter().try_for_each(|key| writeln!(out, "  {}", describe_key(key)))?;
+    }
+    if !settings.budgets.is_empty() {
+        writeln!(out, "\nBudgets of {}", settings.org_id)?;
+        let mut budgets = settings.budgets.iter();
+        budgets.try_for_each(|budget| writeln!(out, "  {}", describe_budget(budget)))?;
+    }
     writeln!(out, "\nDestinations")?;
     for destination in &settings.destinations {
-        describe_destination(destination, out)?;
+        destination::describe(destination, out)?;
     }
     if settings.destinations.is_empty() {
         writeln!(out, "  none")?;
     }
+    describe_delivery(settings, out)
+}
+
+/// What holds for every destination, also for those made while the gateway runs.
+fn describe_delivery(settings: &Settings, out: &mut String) -> fmt::Result {
+    match settings.delivery.disable_after {
+        Some(after) => writeln!(out, "  One that fails for {} is disabled.", Span(after))?,
+        None => writeln!(out, "  None is disabled, however long it fails.")?,
+    }
+    let networks = &settings.egress.allow_private_destinations;
+    if !networks.is_empty() {
+        let names: Vec<_> = networks.iter().map(ToString::to_string).collect();
+        writeln!(out, "  Any may be in the private networks {}.", names.join(", "))?;
+    }
     Ok(())
+}
+
+fn describe_key(key: &Key) -> String {
+    let mut parts = vec![match key.models.as_slice() {
+        [] => "all models".to_owned(),
+        models => format!("models {}", models.join(", ")),
+    }];
+    parts.extend(limits(key.rpm, key.tpm, key.max_parallel_requests));
+    format!("{}  {}", key.name, parts.join(", "))
+}
+
+fn limits(
+    rpm: Option<u32>,
+    tpm: Option<u32>,
+    parallel: Option<u32>,
+) -> impl Iterator<Item = String> {
+    [
+        rpm.map(|most| format!("{} a minute", count(most as usize, "call"))),
+        tpm.map(|most| format!("{} a minute", count(most as usize, "token"))),
+        parallel.map(|most| format!("{} at once", count(most as usize, "call"))),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn describe_budget(budget: &Budget) -> String {
+    let whose = match budget.scope {
+        BudgetScope::Gateway => "all calls".to_owned(),
+        BudgetScope::Key => format!("each key {}", budget.matches),
+        BudgetScope::EndUser => format!("each end user {}", budget.matches),
+        BudgetScope::Tag => format!("each tag {}", budget.matches),
+    };
+    let period = match budget.duration {
+        None => "in all".to_owned(),
+        Some(BudgetDuration::Day) => "a day".to_owned(),
+        Some(BudgetDuration::Week) => "a week".to_owned(),
+        Some(BudgetDuration::Month) => "a month".to_owned(),
+        Some(BudgetDuration::Every(span)) => format!("every {}", Span(span)),
+    };
+    let told = match budget.thresholds.as_slice() {
+        [] => "untold".to_owned(),
+        percents => {
+            let percents: Vec<_> = percents.iter().map(ToString::to_string).collect();
+            format!("told at {} %", percents.join(", "))
+        }
+    };
+    format!("{whose}: ${} {period}, {told}", budget.max_budget)
 }
 
 fn describe_deployment(deployment: &Deployment) -> String {
@@ -84,6 +158,9 @@ fn describe_deployment(deployment: &Deployment) -> String {
     }
     if deployment.weight != 1 {
         let _ = write!(text, ", weight {}", deployment.weight);
+    }
+    for limit in limits(deployment.rpm, deployment.tpm, deployment.max_parallel_requests) {
+        let _ = write!(text, ", {limit}");
     }
     if facts.prices.is_some() {
         text += ", own prices";
@@ -116,115 +193,6 @@ fn describe_routing(routing: &Routing, out: &mut String) -> fmt::Result {
         writeln!(out, "  Any other falls back to {}.", routing.default_fallbacks.join(", then "))?;
     }
     Ok(())
-}
-
-fn describe_destination(destination: &Destination, out: &mut String) -> fmt::Result {
-    let method = match destination.method {
-        Method::Post => "POST",
-        Method::Put => "PUT",
-    };
-    writeln!(out, "  {} → {method} {}", destination.name, site(&destination.url))?;
-    let compat = match destination.compat {
-        Compat::Real => "",
-        Compat::Document => ", as its document shows it",
-    };
-    writeln!(out, "    format     {}{compat}", format_name(destination.format))?;
-    writeln!(out, "    events     {}", events(destination))?;
-    writeln!(out, "    batches    {}", batches(destination))?;
-    let retry = &destination.retry;
-    let attempts = count(retry.max_attempts as usize, "attempt");
-    let (first, most, factor) =
-        (Span(retry.initial_delay), Span(retry.max_delay), retry.multiplier);
-    let waits = format!("waiting up to {first}, then × {factor}, up to {most}");
-    let waits = if retry.max_attempts == 1 { "no more".to_owned() } else { waits };
-    let timeout = Span(destination.timeout);
-    writeln!(out, "    attempts   {attempts}, {waits}; time-out {timeout}")?;
-    writeln!(out, "    signature  {}", signature(destination.signing.as_ref()))?;
-    if !destination.headers.is_empty() {
-        let names: Vec<_> = destination.headers.iter().map(|(name, _)| name.as_str()).collect();
-        writeln!(out, "    headers    {} (values hidden)", names.join(", "))?;
-    }
-    if destination.privacy {
-        writeln!(out, "    privacy    message texts are left out")?;
-    }
-    if !destination.allow_private {
-        writeln!(out, "    address    refused if it is in a private network")?;
-    }
-    if let Some(limit) = destination.rate_limit {
-        writeln!(out, "    rate       at most {} a second", count(limit as usize, "delivery"))?;
-    }
-    if let Some(backup) = &destination.backup {
-        writeln!(out, "    standby    {} → {}", backup.name, site(&backup.url))?;
-    }
-    Ok(())
-}
-
-fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Event => "event, one JSON object a body",
-        Format::GenericApi(LogFormat::JsonArray) => "generic_api, a JSON array a body",
-        Format::GenericApi(LogFormat::Ndjson) => "generic_api, one JSON object a line",
-        Format::GenericApi(LogFormat::Single) => "generic_api, one JSON object a body",
-        Format::Otlp(_) => "otlp, one export request a body",
-        Format::Helicone(_) => "helicone, one JSON object a body",
-        Format::CloudEvents(_) => "cloudevents",
-        Format::LitellmAlert => "litellm_alert, one JSON object a body",
-    }
-}
-
-fn events(destination: &Destination) -> String {
-    let one = |kind: &EventType| {
-        let name = kind.as_str();
-        match destination.filter(*kind).map(filter).filter(|text| !text.is_empty()) {
-            Some(filter) => format!("{name} ({filter})"),
-            None => name.to_owned(),
-        }
-    };
-    let mut text = destination.event_types.iter().map(one).collect::<Vec<_>>().join(", ");
-    if text.is_empty() {
-        "none".clone_into(&mut text);
-    }
-    if destination.sample_rate < 1.0 {
-        let percent = destination.sample_rate * 100.0;
-        let _ = write!(text, "; {percent} % of calls");
-    }
-    text
-}
-
-fn filter(filter: &EventFilter) -> String {
-    let mut parts = Vec::new();
-    if !filter.models.is_empty() {
-        parts.push(format!("models {}", filter.models.join(", ")));
-    }
-    if let Some(least) = filter.min_tokens {
-        parts.push(format!("from {least} tokens"));
-    }
-    if !filter.severity.is_empty() {
-        let names: Vec<_> = filter.severity.iter().map(|severity| severity.as_str()).collect();
-        parts.push(names.join(", "));
-    }
-    parts.join("; ")
-}
-
-fn batches(destination: &Destination) -> String {
-    match destination.batch.events_max {
-        1 => "none: each event is sent at once".to_owned(),
-        most => format!("up to {most} events, or every {}", Span(destination.batch.flush_interval)),
-    }
-}
-
-fn signature(signing: Option<&Signing>) -> String {
-    let Some(signing) = signing else { return "none".to_owned() };
-    let algorithm = match signing.algorithm {
-        SignatureAlgorithm::Sha256 => "sha256",
-        SignatureAlgorithm::Sha512 => "sha512",
-    };
-    let content = match signing.signed_content {
-        SignedContent::TimestampAndBody => "timestamp.body",
-        SignedContent::Body => "the body",
-    };
-    let secrets = count(signing.secrets.len(), "secret");
-    format!("{} with {algorithm} of {content}, {secrets}", signing.header)
 }
 
 /// Scheme, host and port: what is no secret of a URL.

@@ -2,6 +2,8 @@
 
 mod destinations;
 
+mod limits;
+
 mod messages;
 
 mod providers;

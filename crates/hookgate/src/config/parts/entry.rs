@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::{
     destination::{
         Compat, Compression, Destination, EventFilter, FilterRules, Format, Method, RetryPolicy,
         Signing, Tls,
     },
     event::EventType,
-    id::DestinationName,
+    id::{DeliveryId, DestinationName},
+    time::Timestamp,
 };
 
 use crate::config::{
@@ -99,7 +101,7 @@ impl Entry {
         }
         format::warn_without_effect(section, rest.format, self.compat);
         signing::warn_unverifiable(section, rest.format, self.signing.as_ref());
-        Destination {
+        let destination = Destination {
             name: DestinationName::new(rest.name),
             url: rest.address.map(|address| address.url).unwrap_or_default(),
             method: self.method,
@@ -123,6 +125,24 @@ impl Entry {
             tls: self.tls,
             strict_order: self.strict_order,
             backup: None,
+        };
+        warn_replaced_headers(section, &destination);
+        destination
+    }
+}
+
+/// Warns of headers in whose place the gateway writes its own.
+fn warn_replaced_headers(section: &Section<'_>, destination: &Destination) {
+    let Some(own) = section.section("headers") else { return };
+    let id = DeliveryId::new("evt_0");
+    let content_type = webhook::format::content_type(destination.format);
+    let now = Timestamp::from_millis(0);
+    let request = webhook::request::build(destination, &id, content_type, Bytes::new().into(), now);
+    for (entry, field) in own.fields() {
+        let mut accepted = destination.headers.iter();
+        let Some((_, value)) = accepted.find(|(name, _)| *name == entry.key) else { continue };
+        if request.header(&entry.key) != Some(value.expose()) {
+            field.warning("has no effect: the gateway writes this header itself");
         }
     }
 }

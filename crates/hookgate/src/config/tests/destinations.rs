@@ -286,3 +286,131 @@ fn private_addresses_are_allowed_from_a_file_and_reserved_ones_never() {
     assert_eq!(url("http://10.0.0.1/x", ", allow_private: false"), 1);
     assert_eq!(url("http://169.254.169.254/latest", ""), 1);
 }
+
+#[test]
+fn every_format_has_its_options_batches_and_types() {
+    use domain::destination::{
+        CloudEventsMode, Helicone, HeliconeBodies, Otlp, OtlpIntegers, OtlpProfile,
+    };
+    let otlp = |profile, integers| Format::Otlp(Otlp { profile, integers });
+    let helicone = |include_data, bodies| Format::Helicone(Helicone { include_data, bodies });
+    let batch = |events_max, millis| (events_max, Duration::from_millis(millis));
+    let all = [OUTCOMES[0], OUTCOMES[1], EventType::Budget, EventType::RateLimit];
+    for (settings, format, (events_max, flush_interval), event_types) in [
+        (
+            "format: otlp",
+            otlp(OtlpProfile::OpenRouter, OtlpIntegers::String),
+            batch(1, 0),
+            &OUTCOMES[..],
+        ),
+        (
+            "format: otlp\n    profile: genai\n    integers: number\n    batch_size: 50",
+            otlp(OtlpProfile::GenAi, OtlpIntegers::Number),
+            batch(50, 1_000),
+            &OUTCOMES,
+        ),
+        ("format: helicone", helicone(true, HeliconeBodies::Object), batch(1, 0), &OUTCOMES),
+        (
+            "format: helicone\n    include_data: false\n    bodies: string",
+            helicone(false, HeliconeBodies::String),
+            batch(1, 0),
+            &OUTCOMES,
+        ),
+        (
+            "format: cloudevents",
+            Format::CloudEvents(CloudEventsMode::Structured),
+            batch(1, 0),
+            &all,
+        ),
+        (
+            "format: cloudevents\n    mode: batch\n    flush_interval: 2",
+            Format::CloudEvents(CloudEventsMode::Batch),
+            batch(100, 2_000),
+            &all,
+        ),
+        ("format: litellm_alert", Format::LitellmAlert, batch(1, 0), &[EventType::Budget]),
+    ] {
+        let found = webhook(settings);
+        assert_eq!(found.format, format, "{settings}");
+        assert_eq!(found.event_types, event_types, "{settings}");
+        assert_eq!(
+            (found.batch.events_max, found.batch.flush_interval),
+            (events_max, flush_interval),
+            "{settings}"
+        );
+    }
+}
+
+#[test]
+fn a_destination_may_have_filters_rules_compression_and_order_of_its_own() {
+    use domain::destination::{Compression, Rule, RuleField, RuleGroup, RuleOperator};
+    let found = webhook(
+        "filters: {completion: {keys: app-*, end_users: [u1, u2], tags: prod, properties: {Env: x}}}
+    rules:
+      groups:
+        - logic: or
+          rules:
+            - {field: model, operator: starts_with, value: gpt}
+            - {field: total_tokens, operator: gte, value: 1000}
+        - rules: [{field: session_id, operator: exists}]
+    compression: gzip
+    strict_order: true
+    event_types: [delivery.exhausted, completion]",
+    );
+    let filter = EventFilter {
+        keys: vec!["app-*".to_owned()],
+        end_users: vec!["u1".to_owned(), "u2".to_owned()],
+        tags: vec!["prod".to_owned()],
+        properties: vec![("Env".to_owned(), "x".to_owned())],
+        ..EventFilter::default()
+    };
+    assert_eq!(found.filters, [(EventType::Completion, filter)]);
+    let rule = |field, operator, value: &str| Rule { field, operator, value: value.to_owned() };
+    let groups = [
+        RuleGroup {
+            any: true,
+            rules: vec![
+                rule(RuleField::Model, RuleOperator::StartsWith, "gpt"),
+                rule(RuleField::TotalTokens, RuleOperator::Gte, "1000"),
+            ],
+        },
+        RuleGroup { any: false, rules: vec![rule(RuleField::SessionId, RuleOperator::Exists, "")] },
+    ];
+    assert_eq!(found.rules.unwrap().groups, groups);
+    assert_eq!((found.compression, found.strict_order), (Compression::Gzip, true));
+    assert_eq!(found.event_types, [EventType::Completion, EventType::DeliveryExhausted]);
+    assert_eq!(webhook("rules: {enabled: false, groups: [{rules: []}]}").rules, None);
+}
+
+#[test]
+fn private_networks_open_one_by_one_where_they_are_closed() {
+    let text = |entry: &str, security: &str| {
+        let text = format!("webhooks: {{a: {{url: 'http://10.1.2.3/x'{entry}}}}}\n");
+        Loaded::text(&format!("{text}security: {{{security}}}\n"), &[])
+    };
+    let closed = "block_private: true";
+    let open = "block_private: true, allow_private_destinations: [10.1.0.0/16]";
+    assert_eq!(text("", closed).problems.len(), 1);
+    assert_eq!(text(", allow_private: true", open).problems.len(), 1);
+    let settings = text("", open).settings();
+    assert!(!settings.destinations[0].allow_private);
+    assert_eq!(settings.egress.allow_private_destinations.len(), 1);
+    assert!(text(", allow_private: false", open.split_once(", ").unwrap().1).settings.is_some());
+}
+
+#[test]
+fn alerting_by_webhook_sends_budgets_to_the_url_in_the_environment() {
+    let text = "general_settings: {alerting: [slack, webhook]}\n\
+                litellm_settings: {max_budget: 10}\n";
+    let variables = [("WEBHOOK_URL", "https://u:p@x.example/alerts")];
+    let loaded = Loaded::text(text, &variables);
+    assert_eq!(loaded.warnings.len(), 2, "{:#?}", loaded.warnings); // slack, no models
+    let found = loaded.destination("alerting_webhook");
+    assert_eq!(
+        (found.format, found.url.as_str()),
+        (Format::LitellmAlert, "https://x.example/alerts")
+    );
+    assert_eq!(found.event_types, [EventType::Budget]);
+    assert_eq!(headers(&found), [("Authorization", "Basic dTpw")]);
+    assert_eq!(found.retry, Policy::default().defaults.retry);
+}

@@ -126,6 +126,50 @@ delivery:
 }
 
 #[test]
+fn settings_without_effect_and_mistakes_in_formats_are_explained() {
+    let text = "\
+webhooks:
+  trace:
+    url: https://x.example
+    format: otlp
+    profile: genai
+    compat: document
+    flush_interval: 5
+    log_format: single
+    event_types: [completion, budget]
+  batch: {url: 'https://x.example', format: cloudevents, batch_size: 5, integers: number}
+  helicone: {url: 'https://x.example', format: helicone, bodies: text, secret: whsk_x}
+  alert:
+    url: https://x.example
+    format: litellm_alert
+    sample_rate: 0.5
+    privacy: true
+    filters: {budget: {models: a}, destination.disabled: {severity: error}}
+  rules:
+    url: https://x.example
+    rules:
+      groups:
+        - logic: xor
+          rules:
+            - {field: modell, operator: equals, value: x}
+            - {field: model, operator: regex, value: '('}
+            - {field: total_cost, operator: gt, value: much}
+            - {field: model, operator: equals}
+            - {operator: exists, value: 5}
+  nothing: {url: 'https://x.example', rules: {}, signed_content: body, tls: {ca_file: none.pem}}
+  signed:
+    url: https://x.example
+    secret: s
+    headers: {x-webhook-signature: mine, X-Webhook-Timestamp: '5', X-Mine: a}
+    filters: {completion: {properties: {a: x, A: y}}}
+  mtls: {url: 'https://x.example', tls: {client_key_file: key.pem, cafile: x}}
+security: {allow_private_destinations: [10.1.0.0/8, intranet], block_private: maybe}
+general_settings: {alerting: [webhook, pager, teams]}
+";
+    insta::assert_snapshot!(Loaded::text(text, &[]).messages());
+}
+
+#[test]
 fn mistakes_in_our_own_section_are_errors() {
     let text = "\
 hookgate:
