@@ -20,6 +20,7 @@ pub(crate) struct Breaker {
 
 #[derive(Debug)]
 struct Open {
+    since: Timestamp,
     probes: u32,
     probe_at: Timestamp,
     probing: bool,
@@ -29,6 +30,11 @@ impl Breaker {
     /// Whether the receiver is taken for down.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Since when it is.
+    pub(crate) fn open_since(&self) -> Option<Timestamp> {
+        self.open.as_ref().map(|open| open.since)
     }
 
     /// Whether another receiver should stand in: it is down, or asked to be left alone.
@@ -67,12 +73,12 @@ impl Breaker {
         }
     }
 
-    /// An attempt succeeded. Returns whether that closed the breaker.
-    pub(crate) fn succeeded(&mut self, most: usize) -> bool {
+    /// An attempt succeeded. If that closed the breaker, returns since when it was open.
+    pub(crate) fn succeeded(&mut self, most: usize) -> Option<Timestamp> {
         self.streak = 0;
-        let closed = self.open.take().is_some();
+        let closed = self.open.take().map(|open| open.since);
         self.ramp = match self.ramp {
-            _ if closed => Some(1),
+            _ if closed.is_some() => Some(1),
             Some(ramp) if ramp < most => Some(ramp * 2),
             _ => None,
         };
@@ -108,7 +114,9 @@ impl Breaker {
     /// Takes the receiver for down at once.
     pub(crate) fn open(&mut self, retry: &RetryPolicy, now: Timestamp, dice: f64) {
         let probe_at = now.plus(probe_delay(retry, 1, dice));
-        self.open = Some(Open { probes: 1, probe_at, probing: false });
+        // Opened while it is open, it has been down all along.
+        let since = self.open_since().unwrap_or(now);
+        self.open = Some(Open { since, probes: 1, probe_at, probing: false });
     }
 }
 
@@ -193,10 +201,10 @@ mod tests {
     fn after_recovery_the_pace_doubles_until_it_is_full() {
         let mut breaker = Breaker::default();
         breaker.open(&policy(), at(0), 1.0);
-        assert!(breaker.succeeded(MOST));
+        assert_eq!(breaker.succeeded(MOST), Some(at(0)));
         let mut rooms = vec![breaker.room(MOST, at(0))];
         while rooms.last() != Some(&MOST) {
-            assert!(!breaker.succeeded(MOST));
+            assert_eq!(breaker.succeeded(MOST), None);
             rooms.push(breaker.room(MOST, at(0)));
         }
         assert_eq!(rooms, [1, 2, 4, 8]);

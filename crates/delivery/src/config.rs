@@ -9,4 +9,7 @@ pub struct Config {
     pub settle_timeout: Duration,
     /// Derived events kept in memory for lanes that keep up, at most.
     pub events_cached_max: usize,
+    /// How long a receiver may fail without a success until its destination is disabled; `None`
+    /// waits for ever.
+    pub disable_after: Option<Duration>,
 }

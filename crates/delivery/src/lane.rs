@@ -19,14 +19,19 @@ use domain::{
     record::Sequence,
     time::Timestamp,
 };
-use store::{journal::ReadError, lanes::LanesError};
+use store::{
+    journal::ReadError,
+    lanes::{LanesError, Settlement},
+};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     books::Books,
     breaker::Breaker,
+    notes::Telling,
     reading::Gathering,
+    roster::{BreakerStatus, Standing, Start, View},
     sending::{Queue, Running, Target, Tried},
     service::Shared,
     shelf::{Attempts, Shelf, Waiting},
@@ -46,6 +51,34 @@ pub(crate) enum LaneError {
     /// What became of deliveries could not be stored.
     #[error("could not store what became of deliveries")]
     Lanes(#[from] LanesError),
+}
+
+/// What ends a lane. Both leave behind the cursor what is not settled.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    /// The gateway stops: send what there is, within the settle time-out.
+    pub(crate) drain: CancellationToken,
+    /// This lane is paused, replaced or removed: begin nothing more, settle what is in flight.
+    pub(crate) halt: CancellationToken,
+}
+
+impl Stop {
+    /// Returns once either is asked for.
+    pub(crate) async fn either(&self) {
+        tokio::select! {
+            () = self.drain.cancelled() => {}
+            () = self.halt.cancelled() => {}
+        }
+    }
+}
+
+/// How a lane ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It sends what there is.
+    Drain,
+    /// It reads and begins nothing any more.
+    Halt,
 }
 
 /// One destination's worker.
@@ -68,24 +101,34 @@ pub(crate) struct Lane {
     pub(crate) next_send_at: Timestamp,
     pub(crate) probe_parked_next: bool,
     pub(crate) books: Books,
+    pub(crate) told: Telling,
     pub(crate) head: watch::Receiver<Sequence>,
     /// A lane that batches reads on from then.
     pub(crate) rest_until: Timestamp,
     /// Everything up to the head was read.
     pub(crate) at_head: bool,
-    pub(crate) stopping: bool,
+    /// How it is to end, once it is.
+    pub(crate) ending: Option<Ending>,
+    pub(crate) view: Arc<View>,
+    pub(crate) delivered_at: Option<Timestamp>,
+    /// When the first attempt failed since the last success.
+    pub(crate) failing_since: Option<Timestamp>,
 }
 
 impl Lane {
-    /// Continues where the lane's last run left off.
-    pub(crate) async fn open(
-        shared: Arc<Shared>,
-        destination: Arc<Destination>,
-    ) -> Result<Self, LaneError> {
+    /// Continues where the lane's last run left off, or begins where it is told to.
+    pub(crate) async fn open(shared: Arc<Shared>, start: Start) -> Result<Self, LaneError> {
+        let Start { destination, begin_at, without_backup, view, .. } = start;
         let name = &destination.name;
         let head = shared.journal.head();
-        let stored = shared.lanes.cursor(name).await?;
-        let mut cursor = stored.unwrap_or(*head.borrow());
+        let mut stored = shared.lanes.cursor(name).await?;
+        let first = stored.is_none().then(|| *head.borrow());
+        if let Some(cursor) = begin_at.or(first) {
+            let settlement = Settlement { cursor: Some(cursor), ..Settlement::default() };
+            shared.lanes.settle(name, settlement).await?;
+            stored = Some(cursor);
+        }
+        let mut cursor = stored.unwrap_or_default();
         let oldest = shared.journal.oldest();
         if cursor.next() < oldest {
             let records = oldest.0 - cursor.0 - 1;
@@ -93,7 +136,12 @@ impl Lane {
             cursor = Sequence(oldest.0 - 1);
         }
         let mut lane = Self {
-            backup: destination.backup.as_deref().cloned().map(Arc::new),
+            backup: destination
+                .backup
+                .as_deref()
+                .filter(|_| !without_backup)
+                .cloned()
+                .map(Arc::new),
             window: Window::new(cursor),
             gathering: Gathering::default(),
             queue: Queue::default(),
@@ -107,10 +155,14 @@ impl Lane {
             next_send_at: Timestamp::default(),
             probe_parked_next: false,
             books: Books::new(stored.unwrap_or_default()),
+            told: Telling::default(),
             head,
             rest_until: Timestamp::default(),
             at_head: false,
-            stopping: false,
+            ending: None,
+            view,
+            delivered_at: None,
+            failing_since: None,
             shared,
             destination,
         };
@@ -128,16 +180,19 @@ impl Lane {
         self.shared.clock.now()
     }
 
-    /// Runs until `stop`; then sends what it holds until the settle time-out. What is not settled by
-    /// then stays behind the cursor, and the next start reads it again.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), LaneError> {
+    /// Runs until `stop`. What is not settled by the settle time-out stays behind the cursor, and
+    /// the next start reads it again.
+    pub(crate) async fn run(mut self, stop: Stop) -> Result<(), LaneError> {
         let mut changed = self.shared.lanes.changed();
-        let mut give_up_at = None;
+        let settle_timeout = self.shared.config.settle_timeout;
+        let view = Arc::clone(&self.view);
+        let (mut give_up_at, mut is_halted) = (None, false);
         loop {
             self.fill().await?;
             self.launch();
             self.begin_settling();
-            if self.stopping && self.has_sent_what_it_can() {
+            self.publish();
+            if self.is_done() {
                 break;
             }
             let idle = tokio::time::sleep(self.idle_for());
@@ -150,16 +205,21 @@ impl Lane {
             // Only waits in here: the branches that lose leave nothing half done.
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if !self.stopping => {
-                    self.stopping = true;
-                    let settle_timeout = self.shared.config.settle_timeout;
-                    give_up_at = Some(tokio::time::Instant::now() + settle_timeout);
+                () = stop.halt.cancelled(), if !is_halted => {
+                    is_halted = true;
+                    self.ending = Some(Ending::Halt);
+                    give_up_at.get_or_insert(tokio::time::Instant::now() + settle_timeout);
+                }
+                () = stop.drain.cancelled(), if self.ending.is_none() => {
+                    self.ending = Some(Ending::Drain);
+                    give_up_at.get_or_insert(tokio::time::Instant::now() + settle_timeout);
                 }
                 () = too_late => break,
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
                 settled = self.books.settled() => self.note_settled(settled),
                 Ok(()) = self.head.changed(), if self.at_head => {}
                 Ok(()) = changed.changed() => self.reload_parked().await?,
+                () = view.reload.notified() => self.reload_parked().await?,
                 () = idle => {}
             }
         }
@@ -186,13 +246,41 @@ impl Lane {
         Ok(())
     }
 
-    fn has_sent_what_it_can(&self) -> bool {
+    /// Whether there is nothing left to wait for.
+    fn is_done(&self) -> bool {
         let idle = self.attempts.is_empty();
+        match self.ending {
+            None => return false,
+            Some(Ending::Halt) => return idle,
+            Some(Ending::Drain) => {}
+        }
         let nothing_left = self.at_head
             && self.queue.len() == 0
             && self.gathering.is_empty()
             && self.streams.is_idle();
         idle && (nothing_left || self.is_down())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.ending == Some(Ending::Drain)
+    }
+
+    /// Says how it stands to whoever looks.
+    fn publish(&self) {
+        let most = self.destination.concurrent_deliveries;
+        let breaker = match self.primary_breaker.open_since() {
+            Some(since) => BreakerStatus::Open { since, probe_at: self.primary_breaker.room_at() },
+            None => BreakerStatus::Closed,
+        };
+        self.view.publish(Standing {
+            cursor: self.window.cursor(),
+            in_flight: self.attempts.len(),
+            waiting: self.queue.len() + self.shelf.len() + usize::from(!self.gathering.is_empty()),
+            concurrency: self.primary_breaker.room(most, self.now()),
+            breaker,
+            delivered_at: self.delivered_at,
+            failing_since: self.failing_since,
+        });
     }
 
     /// Whether nothing but probes may be sent: the receiver is down, and so is its backup, if any.
@@ -204,6 +292,14 @@ impl Lane {
         match target {
             Target::Primary => &mut self.primary_breaker,
             Target::Backup => &mut self.backup_breaker,
+        }
+    }
+
+    /// The destination that attempts to the target are of.
+    pub(crate) fn target_name(&self, target: Target) -> &DestinationName {
+        match (target, &self.backup) {
+            (Target::Backup, Some(backup)) => &backup.name,
+            _ => &self.destination.name,
         }
     }
 
@@ -227,7 +323,7 @@ impl Lane {
 
     async fn close(mut self) -> Result<(), LaneError> {
         let left = self.attempts.len() + self.queue.len();
-        if left > 0 || !self.gathering.is_empty() {
+        if self.is_draining() && (left > 0 || !self.gathering.is_empty()) {
             tracing::warn!(
                 destination = %self.name(),
                 deliveries = left,

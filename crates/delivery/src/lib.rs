@@ -9,6 +9,14 @@ pub mod config;
 
 pub mod service;
 
+pub mod control;
+
+mod roster;
+
+mod notes;
+
+mod preview;
+
 mod lane;
 
 mod reading;
@@ -31,4 +39,5 @@ mod breaker;
 
 pub mod send;
 
+pub use control::Control;
 pub use service::Service;

@@ -16,7 +16,7 @@ use webhook::{
 };
 
 use crate::{
-    lane::{Lane, LaneError},
+    lane::{Ending, Lane, LaneError},
     sending::Delivery,
     shelf::Attempts,
 };
@@ -62,14 +62,14 @@ impl Lane {
     /// Reads on while there is room, and closes batches that are due.
     pub(crate) async fn fill(&mut self) -> Result<(), LaneError> {
         self.at_head = false;
-        if self.is_resting() {
+        if self.ending == Some(Ending::Halt) || self.is_resting() {
             return Ok(());
         }
         while self.has_room() {
             // The head is told after those who wait for a commit, and their calls may be what ends
             // last: so a lane that stops reads until nothing comes.
             let is_read = self.window.read() >= *self.head.borrow_and_update();
-            self.at_head = is_read && !self.stopping;
+            self.at_head = is_read && !self.is_draining();
             if self.at_head {
                 break;
             }
@@ -105,7 +105,7 @@ impl Lane {
             let rest = (self.destination.batch.flush_interval / 4).min(REST_MAX);
             self.rest_until = self.now().plus(rest);
         }
-        if self.stopping && self.at_head || self.gathering.is_due(self.now()) {
+        if self.is_draining() && self.at_head || self.gathering.is_due(self.now()) {
             self.flush();
         }
         Ok(())
@@ -118,7 +118,7 @@ impl Lane {
 
     /// Whether reading waits, for what comes meanwhile to be read at once.
     fn is_resting(&self) -> bool {
-        !self.stopping && self.now() < self.rest_until
+        !self.is_draining() && self.now() < self.rest_until
     }
 
     /// Whether another entry may be read. While the receiver is down one delivery to probe with is

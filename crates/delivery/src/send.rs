@@ -7,29 +7,46 @@
 //! Invariant: a receiver gets at most `timeout` of our time and [`ANSWER_BYTES_MAX`] of its body
 //! into our memory, whatever it does; nothing that it sends can cause a panic.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use domain::destination::Method;
+use domain::{
+    delivery::Timings,
+    destination::{Destination, Method, Tls},
+    network::Network,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{CaptureConnection, HttpInfo, capture_connection},
-    },
-    rt::{TokioExecutor, TokioTimer},
-};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use rustls::RootCertStore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 use webhook::request::Request;
 pub use webhook::verdict::{Answer, Phase, SendError, SendErrorKind};
 
-use self::{connect::Connector, pieces::Pieces};
+pub use self::{
+    clients::TlsError,
+    guard::{Resolve, Resolving, SystemResolver},
+};
+use self::{
+    clients::{Clients, HttpClient},
+    connect::MadeBy,
+    pieces::Pieces,
+    trace::{TRACE, Trace, millis},
+};
+
+mod clients;
+
+mod guard;
 
 mod connect;
+
+mod trace;
 
 mod explain;
 
@@ -38,29 +55,40 @@ mod pieces;
 /// The most of an answer's body that is read. The connection of a longer one is closed.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
 
-/// The most that an answer's head may take, 1xx answers before it not counted.
-const HEAD_BYTES_MAX: usize = 32 << 10;
+/// By which receivers say that they want no more (Svix's convention).
+const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
 
-/// How long an unused connection is kept: less than the 5 s after which common servers (Node,
-/// uvicorn) close theirs, so that we seldom send into a connection that is just being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Unused connections kept for one receiver.
-const IDLE_CONNECTIONS_MAX: usize = 32;
+/// How long an answer's body may take after its head: the status is known, so nobody waits for a
+/// body that drips.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a timeout that is out of any range is taken for.
 const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
-type HttpClient = Client<Connector, Pieces>;
-
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Sender {
-    /// For destinations that may be private.
-    private: HttpClient,
-    /// For all others. Two clients, so that no destination gets a connection that it could not
-    /// have made itself.
-    strict: HttpClient,
+pub struct Sender(Arc<Clients>);
+
+/// What a sender may reach, and whom it believes.
+pub struct Egress {
+    /// Root certificates, for destinations that have none of their own.
+    pub roots: RootCertStore,
+    /// Private networks that every destination may be in.
+    pub networks: Vec<Network>,
+    /// What makes addresses of names.
+    pub resolver: Box<dyn Resolve>,
+}
+
+impl Egress {
+    /// The bundled root certificates, the machine's resolver, and no private network.
+    pub fn bundled() -> Self {
+        let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
+        Self {
+            roots: RootCertStore { roots },
+            networks: Vec::new(),
+            resolver: Box::new(SystemResolver),
+        }
+    }
 }
 
 /// Why there is no sender.
@@ -73,11 +101,24 @@ pub enum SenderError {
 
 /// What one attempt may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SendLimits {
+pub struct SendLimits<'a> {
     /// One deadline for resolving, connecting, sending and reading the answer.
     pub timeout: Duration,
     /// Whether private addresses may be dialled.
     pub allow_private: bool,
+    /// Whom it believes and what it shows, where that differs from the sender's own.
+    pub tls: Option<&'a Tls>,
+}
+
+impl<'a> SendLimits<'a> {
+    /// What attempts at a destination may do.
+    pub fn of(destination: &'a Destination) -> Self {
+        Self {
+            timeout: destination.timeout,
+            allow_private: destination.allow_private,
+            tls: destination.tls.as_ref(),
+        }
+    }
 }
 
 /// What came of one attempt.
@@ -85,39 +126,50 @@ pub struct SendLimits {
 pub struct Sent {
     /// How long it took.
     pub duration: Duration,
-    /// Whom it spoke to, if a connection was made.
+    /// Where that time went.
+    pub timings: Timings,
+    /// Whom it spoke to, or tried to.
     pub address: Option<SocketAddr>,
     /// The receiver's answer, or why there is none.
     pub answer: Result<Answer, SendError>,
 }
 
+impl Sent {
+    /// How long it took, in whole milliseconds.
+    pub fn duration_ms(&self) -> u32 {
+        millis(self.duration)
+    }
+
+    fn refused(message: &str) -> Self {
+        let (kind, message) = (SendErrorKind::Request, message.to_owned());
+        Self {
+            duration: Duration::ZERO,
+            timings: Timings::default(),
+            address: None,
+            answer: Err(SendError { kind, message }),
+        }
+    }
+}
+
 impl Sender {
     /// Makes a sender that trusts the bundled root certificates.
     pub fn new() -> Result<Self, SenderError> {
-        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
-        Self::with_roots(RootCertStore { roots: roots.collect() })
+        Self::with(Egress::bundled())
     }
 
-    /// Makes a sender that trusts these root certificates and no others: a company's own, say.
-    pub fn with_roots(roots: RootCertStore) -> Result<Self, SenderError> {
-        let mut tls = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(SenderError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tls = Arc::new(tls);
-        let client = |allow_private| {
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-                .http1_max_buf_size(HEAD_BYTES_MAX)
-                // Receivers that compare names by case expect the documents' spelling.
-                .http1_title_case_headers(true)
-                .build(Connector::new(allow_private, Arc::clone(&tls)))
-        };
-        Ok(Self { private: client(true), strict: client(false) })
+    /// Makes a sender of one's own: with a company's certificates, say.
+    pub fn with(egress: Egress) -> Result<Self, SenderError> {
+        Ok(Self(Arc::new(Clients::new(egress)?)))
+    }
+
+    /// The gateway listens there: from now on no connection to it is made.
+    pub fn refuse_listener(&self, listener: SocketAddr) {
+        self.0.guard().refuse(listener);
+    }
+
+    /// Passes TLS settings that attempts can be made with: for a configuration's check.
+    pub fn check_tls(&self, tls: &Tls) -> Result<(), TlsError> {
+        self.0.check(tls)
     }
 
     /// Makes one attempt: no retry but for a pooled connection that was dead before any byte was
@@ -125,39 +177,64 @@ impl Sender {
     ///
     /// Once the status is there it is the answer, whatever becomes of the body: a body that does
     /// not end ends at the deadline.
-    pub async fn send(&self, request: Request, limits: SendLimits) -> Sent {
+    pub async fn send(&self, request: Request, limits: SendLimits<'_>) -> Sent {
+        let client = match self.0.get(limits.allow_private, limits.tls) {
+            Ok(client) => client,
+            Err(error) => return Sent::refused(&explain::chain(&error)),
+        };
         let started = Instant::now();
         let deadline = started + limits.timeout.min(TIMEOUT_MAX);
-        let client = if limits.allow_private { &self.private } else { &self.strict };
-        let (address, answer) = attempt(client, request, deadline).await;
-        Sent { duration: started.elapsed(), address, answer }
+        let trace = Arc::new(Trace::default());
+        let attempt = attempt(&client, request, deadline, &trace);
+        let (address, timings, answer) = TRACE.scope(Arc::clone(&trace), attempt).await;
+        Sent { duration: started.elapsed(), timings, address, answer }
     }
 }
+
+type Seen = (Option<SocketAddr>, Timings, Result<Answer, SendError>);
 
 async fn attempt(
     client: &HttpClient,
     request: Request,
     deadline: Instant,
-) -> (Option<SocketAddr>, Result<Answer, SendError>) {
+    trace: &Arc<Trace>,
+) -> Seen {
     let mut request = match http_request(request) {
         Ok(request) => request,
         Err(message) => {
-            let message = message.to_owned();
-            return (None, Err(SendError { kind: SendErrorKind::Request, message }));
+            let Sent { address, timings, answer, .. } = Sent::refused(message);
+            return (address, timings, answer);
         }
     };
+    let begun = Instant::now();
+    let taken = request.body().taken();
     let connection = capture_connection(&mut request);
     let outcome = timeout_at(deadline, client.request(request)).await;
-    let address = address_of(&connection);
+    let (address, mut timings) = connection_of(&connection, trace);
+    let connected = [timings.dns_ms, timings.connect_ms, timings.tls_ms].into_iter().flatten();
+    let connected = Duration::from_millis(connected.map(u64::from).sum());
     let answer = match outcome {
-        Ok(Ok(response)) => Ok(read(response, deadline).await),
+        Ok(Ok(response)) => {
+            timings.answer_ms = Some(millis(begun.elapsed().saturating_sub(connected)));
+            let body_begun = Instant::now();
+            let answer = read(response, deadline.min(body_begun + BODY_TIMEOUT)).await;
+            timings.body_ms = Some(millis(body_begun.elapsed()));
+            Ok(answer)
+        }
         Ok(Err(error)) => Err(explain::failed(&error)),
         Err(_) => {
-            let phase = if address.is_some() { Phase::Answer } else { Phase::Connect };
+            let phase = match trace.phase() {
+                Some(phase) => phase,
+                None if taken.load(Ordering::Relaxed) => Phase::Answer,
+                None => Phase::Send,
+            };
+            if matches!(phase, Phase::Answer | Phase::Send) {
+                timings.answer_ms = Some(millis(begun.elapsed().saturating_sub(connected)));
+            }
             Err(explain::timed_out(phase))
         }
     };
-    (address, answer)
+    (address, timings, answer)
 }
 
 /// The request as the client takes it, or why there is none. `Host` and `Content-Length` are the
@@ -190,10 +267,20 @@ fn http_request(request: Request) -> Result<http::Request<Pieces>, &'static str>
     Ok(made)
 }
 
-fn address_of(connection: &CaptureConnection) -> Option<SocketAddr> {
+/// Whom the attempt spoke to, or tried to, and how the connection came about: with no phases if it
+/// stood already.
+fn connection_of(
+    connection: &CaptureConnection,
+    trace: &Arc<Trace>,
+) -> (Option<SocketAddr>, Timings) {
     let mut extras = http::Extensions::new();
-    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
-    extras.get::<HttpInfo>().map(HttpInfo::remote_addr)
+    if let Some(connected) = connection.connection_metadata().as_ref() {
+        connected.get_extras(&mut extras);
+    }
+    match extras.get::<MadeBy>() {
+        Some(MadeBy(by)) if !Arc::ptr_eq(by, trace) => (by.address(), Timings::default()),
+        _ => (trace.address(), trace.timings()),
+    }
 }
 
 async fn read(response: http::Response<Incoming>, deadline: Instant) -> Answer {
@@ -205,6 +292,7 @@ async fn read(response: http::Response<Incoming>, deadline: Instant) -> Answer {
         status: response.status().as_u16(),
         retry_after: text(header::RETRY_AFTER),
         location: text(header::LOCATION),
+        control: text(WEBHOOK_DELIVERY),
         body_start: read_start(response.into_body(), deadline).await,
     }
 }

@@ -6,7 +6,7 @@ use domain::{delivery::EventRef, destination::Destination, id::DeliveryId, time:
 use webhook::{body::Body, format, request};
 
 use crate::{
-    lane::Lane,
+    lane::{Ending, Lane},
     reading::{RebuildError, delivery, rebuild},
     send::{SendLimits, Sent},
     service::Shared,
@@ -129,7 +129,10 @@ impl Lane {
     pub(crate) fn launch(&mut self) {
         loop {
             let now = self.now();
-            if now < self.next_send_at || self.books.is_failing() {
+            if self.ending == Some(Ending::Halt)
+                || now < self.next_send_at
+                || self.books.is_failing()
+            {
                 return;
             }
             let Some(target) = self.target(now) else { return };
@@ -227,10 +230,11 @@ impl Attempt {
         };
         let content_type = format::content_type(self.written_for.format);
         let request = request::build(&self.destination, &self.id, content_type, body, self.now);
-        let limits = SendLimits {
-            timeout: self.destination.timeout,
-            allow_private: self.destination.allow_private,
-        };
-        Tried::Sent(self.shared.sender.send(request, limits).await)
+        let limits = SendLimits::of(&self.destination);
+        let mut sent = self.shared.sender.send(request, limits).await;
+        if let Ok(answer) = &mut sent.answer {
+            answer.hide_secrets(&self.destination);
+        }
+        Tried::Sent(sent)
     }
 }

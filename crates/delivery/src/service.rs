@@ -1,40 +1,73 @@
 //! The lanes: one per destination, each restarted if it fails, all ended on shutdown.
+//!
+//! Makes true what the roster wishes. Owns the tasks; does not decide who is sent to.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use domain::{destination::Destination, time::Clock};
+use domain::{
+    destination::Destination, id::DestinationName, note::Note, record::Record, time::Clock,
+};
 use provider::price::Prices;
 use store::{
     journal::Journal,
     lanes::{Lanes, LanesError, Settlement},
+    state::Switches,
 };
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    control::Control,
     events::Events,
-    lane::{Lane, LaneError},
+    lane::{Lane, LaneError, Stop},
+    notes,
+    roster::{Chore, Disabled, Roster, Standing, Start},
     send::Sender,
 };
 
 /// How long a lane that failed stays down before it starts again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// What all lanes share: nothing but the journal, the client and the clock.
+/// What all lanes share: nothing but the journal, the client, the clock, and who there is.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) lanes: Arc<dyn Lanes>,
+    pub(crate) switches: Arc<dyn Switches>,
     pub(crate) events: Events,
     pub(crate) sender: Sender,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) roster: Roster,
+}
+
+impl Shared {
+    /// Deletes all that is stored of a destination's lane.
+    pub(crate) async fn forget(&self, name: &DestinationName) {
+        if let Err(error) = self.lanes.forget(name).await {
+            let error = report(&error);
+            tracing::error!(
+                destination = %name, error, "A removed destination's rows could not be deleted."
+            );
+        }
+        self.roster.forgot(name);
+    }
+
+    /// Stores that a destination is not sent to, and why, or that it is again.
+    pub(crate) async fn store_switch(&self, name: &DestinationName, why: Option<String>) {
+        if let Err(error) = self.switches.set(name, why).await {
+            let error = report(&error);
+            tracing::error!(
+                destination = %name, error,
+                "A destination's switch could not be stored; it holds until the next start."
+            );
+        }
+    }
 }
 
 /// Delivers events until it is told to stop.
 pub struct Service {
     shared: Arc<Shared>,
-    destinations: Vec<Arc<Destination>>,
 }
 
 impl Service {
@@ -44,23 +77,43 @@ impl Service {
         destinations: Vec<Destination>,
         journal: Arc<dyn Journal>,
         lanes: Arc<dyn Lanes>,
+        switches: Arc<dyn Switches>,
         sender: Sender,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let events = Events::new(Arc::clone(&journal), Prices::new(), config.events_cached_max);
-        let shared = Arc::new(Shared { config, journal, lanes, events, sender, clock });
-        Self { shared, destinations: destinations.into_iter().map(Arc::new).collect() }
+        let roster = Roster::default();
+        for destination in destinations {
+            roster.put(destination, None);
+        }
+        let shared = Shared { config, journal, lanes, switches, events, sender, clock, roster };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Gives each lane that never ran a cursor at the journal's head. Must be done before the first
-    /// call is admitted: what is admitted afterwards is owed to every destination.
+    /// What changes lanes while they run. Works before `run`, too.
+    pub fn control(&self) -> Control {
+        Control { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Reads which destinations are paused, and gives each lane that never ran a cursor at the
+    /// journal's head. Must be done before the first call is admitted: what is admitted afterwards
+    /// is owed to every destination.
     pub async fn register(&self) -> Result<(), LanesError> {
-        let head = *self.shared.journal.head().borrow();
-        for destination in &self.destinations {
+        let Shared { lanes, roster, switches, journal, .. } = &*self.shared;
+        for (name, why, since) in switches.disabled().await? {
+            roster.disable(&name, Disabled { why, since });
+        }
+        let head = *journal.head().borrow();
+        for destination in roster.seen().into_iter().map(|seen| seen.destination) {
             let lane = &destination.name;
-            if self.shared.lanes.cursor(lane).await?.is_none() {
+            let stored = lanes.cursor(lane).await?;
+            if stored.is_none() {
                 let settlement = Settlement { cursor: Some(head), ..Settlement::default() };
-                self.shared.lanes.settle(lane, settlement).await?;
+                lanes.settle(lane, settlement).await?;
+            }
+            if let Some(view) = roster.view(lane) {
+                let cursor = stored.unwrap_or(head);
+                view.publish(Standing { cursor, ..Standing::default() });
             }
         }
         Ok(())
@@ -68,48 +121,124 @@ impl Service {
 
     /// Runs the lanes until `stop`; then they send what they hold within the settle time-out.
     pub async fn run(self, stop: CancellationToken) {
-        let mut running = JoinSet::new();
-        let mut destinations = HashMap::new();
-        for destination in self.destinations {
-            let work =
-                work(Arc::clone(&self.shared), Arc::clone(&destination), stop.clone(), false);
-            destinations.insert(running.spawn(work).id(), destination);
+        let mut tasks =
+            Tasks { shared: self.shared, stop, set: JoinSet::new(), lanes: HashMap::new() };
+        tasks.shared.roster.serve(true);
+        let mut changes = tasks.shared.roster.changes();
+        while !tasks.stop.is_cancelled() {
+            changes.mark_unchanged();
+            tasks.begin_chores();
+            tokio::select! {
+                () = tasks.stop.cancelled() => {}
+                Ok(()) = changes.changed() => {}
+                Some(ended) = tasks.set.join_next_with_id() => tasks.ended(ended),
+            }
         }
-        while let Some(ended) = running.join_next_with_id().await {
-            let (id, error) = match ended {
-                Ok((id, Ok(()))) => (id, None),
-                Ok((id, Err(error))) => (id, Some(report(&error))),
-                Err(error) => (error.id(), Some(error.to_string())),
-            };
-            let Some(destination) = destinations.remove(&id) else { continue };
-            let Some(error) = error else { continue };
-            tracing::error!(destination = %destination.name, error, "A lane failed.");
-            if !stop.is_cancelled() {
-                let (shared, again) = (Arc::clone(&self.shared), Arc::clone(&destination));
-                let work = work(shared, again, stop.clone(), true);
-                destinations.insert(running.spawn(work).id(), destination);
+        while let Some(ended) = tasks.set.join_next_with_id().await {
+            tasks.ended(ended);
+        }
+        tasks.shared.roster.serve(false);
+        // What lanes said last is worth telling, too.
+        tasks.begin_last_chores();
+        while tasks.set.join_next().await.is_some() {}
+    }
+}
+
+/// The running tasks.
+struct Tasks {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    set: JoinSet<Option<Result<(), LaneError>>>,
+    lanes: HashMap<Id, Arc<Destination>>,
+}
+
+impl Tasks {
+    fn begin_chores(&mut self) {
+        for chore in self.shared.roster.chores() {
+            self.begin(chore);
+        }
+    }
+
+    /// Lanes are not started any more.
+    fn begin_last_chores(&mut self) {
+        for chore in self.shared.roster.chores() {
+            if matches!(chore, Chore::Tell(_) | Chore::GiveUp(..)) {
+                self.begin(chore);
             }
         }
     }
-}
 
-async fn work(
-    shared: Arc<Shared>,
-    destination: Arc<Destination>,
-    stop: CancellationToken,
-    after_failure: bool,
-) -> Result<(), LaneError> {
-    if after_failure {
-        tokio::select! {
-            () = tokio::time::sleep(RESTART_PAUSE) => {}
-            () = stop.cancelled() => {}
+    fn begin(&mut self, chore: Chore) {
+        let shared = Arc::clone(&self.shared);
+        match chore {
+            Chore::Start(start) => {
+                let destination = Arc::clone(&start.destination);
+                let stop = Stop { drain: self.stop.clone(), halt: start.halt.clone() };
+                let work = async move { Some(work(shared, start, stop).await) };
+                self.lanes.insert(self.set.spawn(work).id(), destination);
+            }
+            Chore::Forget(name) => {
+                self.set.spawn(async move {
+                    shared.forget(&name).await;
+                    None
+                });
+            }
+            Chore::Tell(note) => {
+                self.set.spawn(async move {
+                    tell(&shared, note).await;
+                    None
+                });
+            }
+            Chore::GiveUp(name, disabled) => {
+                self.set.spawn(async move {
+                    shared.store_switch(&name, Some(disabled.why.clone())).await;
+                    tell(&shared, notes::disabled(&name, disabled)).await;
+                    None
+                });
+            }
         }
     }
-    Lane::open(shared, destination).await?.run(stop).await
+
+    fn ended(&mut self, ended: Result<(Id, Option<Result<(), LaneError>>), JoinError>) {
+        let (id, ending) = match ended {
+            Ok((id, Some(Ok(())))) => (id, Ok(())),
+            Ok((id, Some(Err(error)))) => (id, Err(report(&error))),
+            Ok((_, None)) => return,
+            Err(error) => (error.id(), Err(error.to_string())),
+        };
+        let Some(destination) = self.lanes.remove(&id) else { return };
+        if let Err(error) = &ending {
+            tracing::error!(destination = %destination.name, error, "A lane failed.");
+        }
+        self.shared.roster.ended(&destination.name, ending.is_err());
+    }
+}
+
+async fn work(shared: Arc<Shared>, start: Start, stop: Stop) -> Result<(), LaneError> {
+    if start.after_failure {
+        tokio::select! {
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+            () = stop.either() => {}
+        }
+    }
+    let (name, version) = (start.destination.name.clone(), start.version);
+    let lane = Lane::open(Arc::clone(&shared), start).await?;
+    shared.roster.began(&name, version);
+    lane.run(stop).await
+}
+
+/// Appends news to the journal. What is lost here is news about deliveries, never a delivery.
+async fn tell(shared: &Shared, note: Note) {
+    let kind = note.kind().as_str();
+    let appended = shared.journal.append(Record::Noted(Arc::new(note)));
+    if let Err(error) = appended.await {
+        let error = report(&error);
+        tracing::warn!(error, "A `{kind}` event could not be recorded.");
+    }
 }
 
 /// An error and its causes on one line.
-fn report(error: &dyn std::error::Error) -> String {
+pub(crate) fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

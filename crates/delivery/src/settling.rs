@@ -3,24 +3,29 @@
 use std::time::Duration;
 
 use domain::{
-    delivery::{Attempt, DeadLetter, EventRef, Timings},
-    id::{DeliveryId, EventId},
+    delivery::{Attempt, DeadLetter, EventRef},
+    id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
     time::Timestamp,
 };
 use tokio::task::JoinError;
 use webhook::{
     schedule::wait_before,
-    verdict::{Verdict, judge},
+    verdict::{Verdict, answer_start, judge},
 };
 
 use crate::{
-    lane::Lane,
+    lane::{Ending, Lane},
+    notes,
+    roster::Disabled,
     send::Sent,
     sending::{Delivery, Running, Target, Tried, Work},
     shelf::Waiting,
     streaming::Released,
 };
+
+/// An outage that was shorter than this is not told of once it is over.
+const WORTH_TELLING: Duration = Duration::from_mins(1);
 
 /// Whether another attempt makes sense.
 #[derive(Clone, Copy)]
@@ -42,9 +47,14 @@ impl Lane {
         let now = self.now();
         match tried {
             Tried::Sent(sent) => {
-                let verdict = judge(sent.answer.as_ref(), &self.destination.retry, now);
+                let verdict = judge(sent.answer.as_ref(), &self.destination, now);
                 self.note_attempt(&running, &sent, &verdict);
+                let wants_no_more = sent.answer.is_ok_and(|answer| answer.wants_no_more());
+                let target = running.target;
                 self.settle(running, verdict, now);
+                if wants_no_more {
+                    self.give_up(target, "the receiver asked for no more deliveries", now);
+                }
             }
             Tried::Missing(missing) => {
                 self.learned_nothing(running.target, now);
@@ -69,18 +79,22 @@ impl Lane {
         let by = if running.target == Target::Backup { " (backup)" } else { "" };
         let result = match verdict {
             Verdict::Delivered => format!("delivered{by}"),
-            Verdict::Retry { reason, .. } | Verdict::GiveUp { reason } => format!("{reason}{by}"),
+            Verdict::DeliveredInPart { remark } => format!("delivered{by}; {remark}"),
+            Verdict::Retry { reason, .. }
+            | Verdict::GiveUp { reason }
+            | Verdict::TooLarge { reason }
+            | Verdict::Aborted { reason } => format!("{reason}{by}"),
             Verdict::Gone => format!("the receiver answered 410{by}"),
         };
         self.books.pending.attempts.push(Attempt {
             delivery: delivery.id.clone(),
             number: delivery.attempts.count() + 1,
             started_at: running.started_at,
-            duration_ms: u32::try_from(sent.duration.as_millis()).unwrap_or(u32::MAX),
-            timings: Timings::default(),
+            duration_ms: sent.duration_ms(),
+            timings: sent.timings,
             address: sent.address.map(|address| address.to_string()),
             status: sent.answer.as_ref().ok().map(|answer| answer.status),
-            answer_start: String::new(),
+            answer_start: sent.answer.as_ref().map(answer_start).unwrap_or_default(),
             result,
             event_count: u32::try_from(delivery.events.len()).unwrap_or(u32::MAX),
         });
@@ -88,7 +102,7 @@ impl Lane {
 
     fn settle(&mut self, running: Running, verdict: Verdict, now: Timestamp) {
         match verdict {
-            Verdict::Delivered => self.delivered(running, now),
+            Verdict::Delivered | Verdict::DeliveredInPart { .. } => self.delivered(running, now),
             Verdict::Retry { after, reason } => {
                 if let Some(asked) = after {
                     let asked = asked.min(self.destination.retry.retry_after_max);
@@ -96,25 +110,73 @@ impl Lane {
                 }
                 self.failed(running, Again::After(after.unwrap_or_default()), reason, now);
             }
-            Verdict::GiveUp { reason } => self.failed(running, Again::Useless, reason, now),
+            Verdict::GiveUp { reason } | Verdict::TooLarge { reason } => {
+                self.failed(running, Again::Useless, reason, now);
+            }
+            Verdict::Aborted { reason } => self.aborted(running, reason, now),
             Verdict::Gone => {
                 let dice = fastrand::f64();
                 let retry = self.destination.retry.clone();
                 self.breaker(running.target).open(&retry, now, dice);
                 let mut running = running;
-                self.taken_for_down(&mut running, "it answered 410 Gone");
+                self.taken_for_down(&mut running, "it wants no more deliveries");
                 let reason = "the receiver answered 410".to_owned();
                 self.failed(running, Again::After(Duration::ZERO), reason, now);
             }
         }
     }
 
+    /// A receiver is not sent to any more. If it has a standby, the lane goes on with that one, and
+    /// the receiver is only taken for down: its events must not stop with it.
+    fn give_up(&mut self, target: Target, why: &str, now: Timestamp) {
+        if target == Target::Primary && self.backup.is_some() {
+            tracing::warn!(destination = %self.name(), why, "The backup takes over for good.");
+            let retry = self.destination.retry.clone();
+            return self.primary_breaker.open(&retry, now, fastrand::f64());
+        }
+        self.disable(&self.target_name(target).clone(), why.to_owned(), now);
+    }
+
+    /// Stops sending to this destination or its backup until somebody resumes it. What is in flight
+    /// settles; what is not settled then stays behind the cursor.
+    fn disable(&mut self, name: &DestinationName, why: String, now: Timestamp) {
+        tracing::error!(destination = %name, why, "The destination is disabled.");
+        if *name == self.destination.name {
+            self.ending = Some(Ending::Halt);
+        }
+        self.shared.roster.give_up(name, Disabled { why, since: now });
+    }
+
+    /// Gives a delivery up, and tells of it.
+    fn push_letter(&mut self, letter: DeadLetter) {
+        if let Some(note) = self.told.exhausted(&letter) {
+            self.shared.roster.tell(note);
+        }
+        self.books.pending.buried.push(letter);
+    }
+
+    /// The receiver asked not to get this delivery again.
+    fn aborted(&mut self, running: Running, reason: String, now: Timestamp) {
+        self.learned_nothing(running.target, now);
+        match running.work {
+            Work::Delivery(mut delivery) => {
+                self.shelf.count(&mut delivery.attempts);
+                self.bury(delivery, reason, now);
+            }
+            Work::Piece(piece) => {
+                let released = self.streams.given_up(piece);
+                self.take_released(released);
+            }
+        }
+    }
+
     fn delivered(&mut self, running: Running, now: Timestamp) {
         let most = self.destination.concurrent_deliveries;
-        if self.breaker(running.target).succeeded(most) {
-            let target = running.target;
-            tracing::info!(destination = %self.name(), ?target, "The receiver is back.");
+        if let Some(down_since) = self.breaker(running.target).succeeded(most) {
+            self.taken_for_back(running.target, down_since, now);
         }
+        self.delivered_at = Some(now);
+        self.failing_since = None;
         for waiting in self.shelf.passed() {
             let reason = waiting.reason.clone();
             self.bury_waiting(waiting, reason, now);
@@ -131,12 +193,22 @@ impl Lane {
         }
     }
 
+    /// The breaker has closed.
+    fn taken_for_back(&mut self, target: Target, down_since: Timestamp, now: Timestamp) {
+        tracing::info!(destination = %self.name(), ?target, "The receiver is back.");
+        if now.since(down_since) >= WORTH_TELLING {
+            let name = self.target_name(target).clone();
+            self.shared.roster.tell(notes::recovered(&name, down_since, now));
+        }
+    }
+
     fn failed(&mut self, mut running: Running, again: Again, reason: String, now: Timestamp) {
         let (id, target) = (running.id(), running.target);
         tracing::debug!(
             destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
         );
         let policy = self.destination.retry.clone();
+        let failing_since = *self.failing_since.get_or_insert(running.started_at);
         let is_refused_piece = matches!((&running.work, again), (Work::Piece(_), Again::Useless));
         if is_refused_piece {
             self.learned_nothing(running.target, now);
@@ -144,6 +216,12 @@ impl Lane {
             self.taken_for_down(&mut running, &reason);
         }
         let is_down = self.breaker(running.target).is_open();
+        let failing_for = now.since(failing_since);
+        if is_down && self.shared.config.disable_after.is_some_and(|after| failing_for >= after) {
+            let why =
+                format!("no delivery has succeeded since {failing_since}; the last: {reason}");
+            self.disable(&self.destination.name.clone(), why, now);
+        }
         let mut delivery = match running.work {
             Work::Delivery(delivery) => delivery,
             Work::Piece(piece) => {
@@ -230,7 +308,7 @@ impl Lane {
     fn bury(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
         self.release(&delivery);
         let Delivery { id, events, attempts, .. } = delivery;
-        self.books.pending.buried.push(DeadLetter {
+        self.push_letter(DeadLetter {
             destination: self.destination.name.clone(),
             id,
             events,
@@ -248,7 +326,7 @@ impl Lane {
             delivery.events = missing.to_vec();
             return self.bury(delivery, reason, now);
         }
-        self.books.pending.buried.push(DeadLetter {
+        self.push_letter(DeadLetter {
             destination: self.destination.name.clone(),
             id: DeliveryId::new(&format!("{}_missing", delivery.id)),
             events: missing.to_vec(),
@@ -263,7 +341,7 @@ impl Lane {
     pub(crate) fn bury_corrupt(&mut self, sequence: Sequence, what: &str) {
         tracing::error!(destination = %self.name(), %sequence, what, "A record is corrupt.");
         let name = format!("record_{sequence}");
-        self.books.pending.buried.push(DeadLetter {
+        self.push_letter(DeadLetter {
             destination: self.destination.name.clone(),
             id: DeliveryId::new(&name),
             events: vec![EventRef { sequence, event: EventId::from_stored(&name) }],

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use delivery::send::{ANSWER_BYTES_MAX, Phase, SendErrorKind, SendLimits, Sender, Sent};
+use delivery::send::{ANSWER_BYTES_MAX, Egress, Phase, SendErrorKind, SendLimits, Sender, Sent};
 use domain::destination::Method;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -118,7 +118,7 @@ fn request(url: &str) -> Request {
 }
 
 async fn send(sender: &Sender, url: &str, timeout: Duration) -> Sent {
-    sender.send(request(url), SendLimits { timeout, allow_private: true }).await
+    sender.send(request(url), SendLimits { timeout, allow_private: true, tls: None }).await
 }
 
 async fn send_once(url: &str, timeout: Duration) -> Sent {
@@ -149,7 +149,7 @@ async fn a_request_arrives_as_it_was_built_and_its_answer_is_read() {
     let mut put = request(&receiver.url());
     put.method = Method::Put;
     put.headers.push(("X-Webhook-Signature".into(), "sha256=é".to_owned()));
-    let limits = SendLimits { timeout: PATIENT, allow_private: true };
+    let limits = SendLimits { timeout: PATIENT, allow_private: true, tls: None };
     let sent = sender().send(put, limits).await;
     let answer = sent.answer.unwrap();
     assert_eq!((answer.status, answer.retry_after.as_deref()), (429, Some("17")));
@@ -285,7 +285,8 @@ async fn a_receiver_that_reads_nothing_costs_its_timeout() {
     .await;
     let mut large = request(&receiver.url());
     large.body = Bytes::from(vec![b'x'; 16 << 20]).into();
-    let sent = sender().send(large, SendLimits { timeout: SHORT, allow_private: true }).await;
+    let sent =
+        sender().send(large, SendLimits { timeout: SHORT, allow_private: true, tls: None }).await;
     assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Answer));
 }
 
@@ -401,7 +402,7 @@ async fn a_private_address_in_any_spelling_is_refused_without_leave() {
     let sender = sender();
     // A connection that another destination may use must not serve one that may not.
     assert_eq!(status(&send(&sender, &receiver.url(), PATIENT).await), 200);
-    let strict = SendLimits { timeout: PATIENT, allow_private: false };
+    let strict = SendLimits { timeout: PATIENT, allow_private: false, tls: None };
     let hosts = [
         "localhost",
         "LOCALHOST",
@@ -438,7 +439,7 @@ async fn leave_for_private_addresses_opens_no_metadata_service() {
 
 #[tokio::test]
 async fn a_refusal_says_which_address_and_why() {
-    let strict = SendLimits { timeout: PATIENT, allow_private: false };
+    let strict = SendLimits { timeout: PATIENT, allow_private: false, tls: None };
     let sent = sender().send(request("http://127.0.0.1:1/"), strict).await;
     let message = sent.answer.unwrap_err().message;
     let expected = "`127.0.0.1` must not be a destination: address 127.0.0.1 is loopback";
@@ -449,7 +450,7 @@ async fn a_refusal_says_which_address_and_why() {
 async fn what_cannot_be_connected_to_says_so() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let sent = send_once(&format!("http://{nobody}/"), PATIENT).await;
-    assert_eq!((kind(&sent), sent.address), (SendErrorKind::Connect, None));
+    assert_eq!((kind(&sent), sent.address), (SendErrorKind::Connect, Some(nobody)));
     let message = sent.answer.unwrap_err().message;
     assert!(message.starts_with(&format!("could not connect to {nobody}: ")), "{message}");
 
@@ -468,7 +469,7 @@ async fn a_request_that_http_cannot_carry_is_not_sent() {
     for (name, value) in [("X A", "a"), ("X", "a\r\nHost: b"), ("X", "a\0"), ("", "a")] {
         let mut broken = request(&receiver.url());
         broken.headers.push((name.into(), value.to_owned()));
-        let limits = SendLimits { timeout: PATIENT, allow_private: true };
+        let limits = SendLimits { timeout: PATIENT, allow_private: true, tls: None };
         let sent = sender().send(broken, limits).await;
         assert_eq!(kind(&sent), SendErrorKind::Request, "{name:?}: {value:?}");
     }
@@ -507,7 +508,7 @@ fn trusting_sender() -> Sender {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(include_bytes!("data/root.pem")).unwrap();
     roots.add(root).unwrap();
-    Sender::with_roots(roots).unwrap()
+    Sender::with(Egress { roots, ..Egress::bundled() }).unwrap()
 }
 
 #[tokio::test]
@@ -559,5 +560,5 @@ async fn a_tls_handshake_that_hangs_ends_at_the_deadline() {
     })
     .await;
     let sent = send_once(&format!("https://{}/", receiver.address), SHORT).await;
-    assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Connect));
+    assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Tls));
 }

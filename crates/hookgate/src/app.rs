@@ -4,12 +4,11 @@
 use std::{net::SocketAddr, sync::Arc, thread::available_parallelism};
 
 use anyhow::Context;
-use delivery::{Service, send::Sender};
-use domain::{
-    destination::Destination,
-    event::EventType,
-    time::{Clock, SystemClock},
+use delivery::{
+    Service,
+    send::{Egress, Sender},
 };
+use domain::time::{Clock, SystemClock};
 use proxy::{Doors, Gateway, Server, Stopping};
 use store::sqlite::{self, Store};
 use tokio::{
@@ -39,7 +38,7 @@ pub struct App {
 impl App {
     /// Starts everything; returns once callers can connect.
     pub fn start(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { proxy, store, destinations, delivery, .. } = settings;
+        let Settings { proxy, store, destinations, delivery, egress, .. } = settings;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let callers = runtime("callers", cores)?;
@@ -54,19 +53,31 @@ impl App {
         let config = delivery::config::Config {
             settle_timeout: delivery.settle_timeout,
             events_cached_max: EVENTS_CACHED_MAX,
+            disable_after: delivery.disable_after,
         };
-        let wants_pieces = wants_pieces(&destinations);
-        let sender = Sender::new()?;
-        let (journal_read, lanes) = (Arc::clone(&journal), store.lanes());
-        let service =
-            Service::new(config, destinations, journal_read, lanes, sender, Arc::clone(&clock));
+        let networks = egress.allow_private_destinations;
+        let sender = Sender::with(Egress { networks, ..Egress::bundled() })?;
+        let (lanes, switches) = (store.lanes(), store.switches());
+        let (journal_read, ticks) = (Arc::clone(&journal), Arc::clone(&clock));
+        let service = Service::new(
+            config,
+            destinations,
+            journal_read,
+            lanes,
+            switches,
+            sender.clone(),
+            ticks,
+        );
         background.block_on(service.register())?;
+        let control = service.control();
+        let wants_pieces: proxy::gateway::WantsPieces = Arc::new(move |_| control.wants_pieces());
 
         let listen = proxy.listen;
         let listener = callers
             .block_on(TcpListener::bind(listen))
             .with_context(|| format!("could not listen on {listen}"))?;
         let address = listener.local_addr().context("could not read the listener's address")?;
+        sender.refuse_listener(address);
         let gateway =
             Arc::new(Gateway::new(proxy, journal, clock, wants_pieces, Arc::new(|_: &_| None)));
         let stopping = Stopping::default();
@@ -139,10 +150,4 @@ fn store_config(settings: StoreSettings) -> sqlite::Config {
         ballast_bytes: settings.ballast_bytes,
         ..sqlite::Config::with_defaults(settings.data_dir)
     }
-}
-
-/// Whether any destination wants streaming events: its filters look at each piece later.
-fn wants_pieces(destinations: &[Destination]) -> proxy::gateway::WantsPieces {
-    let wanted = destinations.iter().any(|d| d.wants(EventType::Streaming));
-    Arc::new(move |_| wanted)
 }

@@ -1,26 +1,37 @@
-//! The connector: resolves a name once, asks `webhook::address` about every address, dials exactly
-//! what passed, and speaks TLS over that.
-//!
-//! Invariant: there is no other way out. Literal addresses take the same way as names, and an
-//! answer of which one address must not be dialled is refused whole: who mixes them is probing.
+//! The connector: asks the guard for addresses that passed, dials exactly those, and speaks TLS
+//! over that. A name is resolved once for each connection.
 
-use std::{io, net::SocketAddr, pin::Pin, sync::Arc, task, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Context, Poll},
+    time::Duration,
+};
 
 use http::{Uri, uri::Scheme};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    task::JoinSet,
-    time::timeout,
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
 };
+use rustls::ClientConfig;
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tower::Service;
-use webhook::address::{self, Refusal};
+use webhook::{address::Refusal, verdict::Phase};
 
-/// How long a connection with its TLS session may take to stand. An attempt's own deadline may
-/// come first; this one also ends those whose attempt found another connection meanwhile.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+use super::{guard::Guard, trace::Trace};
+
+/// How long each phase of a connection may take, beside the attempt's own deadline. They also end
+/// connections whose attempt found another one meanwhile.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How exactly the handshake's limit is kept.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// After which an address that does not answer gets company by the next one (RFC 8305, 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -49,23 +60,31 @@ pub(super) enum ConnectError {
     /// No address took the connection; this is the first one's failure.
     #[error("could not connect to {address}")]
     Dial { address: SocketAddr, source: io::Error },
-    /// It took longer than [`CONNECT_TIMEOUT`].
-    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
-    TimedOut,
+    /// A phase took longer than it may.
+    #[error("{} took more than {} s", phase_name(*.phase), .limit.as_secs())]
+    TimedOut { phase: Phase, limit: Duration },
 }
 
-/// Connects to `http` and `https` URLs, guarded and within [`CONNECT_TIMEOUT`].
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Resolve => "resolving the name",
+        Phase::Tls => "the TLS handshake",
+        Phase::Connect | Phase::Send | Phase::Answer => "connecting",
+    }
+}
+
+/// Connects to `http` and `https` URLs, guarded and within the phases' time-outs.
 #[derive(Debug, Clone)]
 pub(super) struct Connector(HttpsConnector<GuardedTcp>);
 
 impl Connector {
-    pub(super) fn new(allow_private: bool, tls: Arc<ClientConfig>) -> Self {
-        Self((GuardedTcp { allow_private }, tls).into())
+    pub(super) fn new(guard: Arc<Guard>, allow_private: bool, tls: Arc<ClientConfig>) -> Self {
+        Self((GuardedTcp { guard, allow_private }, tls).into())
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<Stream>;
     type Error = BoxError;
     type Future = BoxFuture<Self::Response, BoxError>;
 
@@ -74,24 +93,33 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
+        let trace = Trace::current();
+        let mut connecting = Box::pin(self.0.call(uri));
         Box::pin(async move {
-            match timeout(CONNECT_TIMEOUT, connecting).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(ConnectError::TimedOut.into()),
+            loop {
+                // The phases before TLS have limits of their own; when TLS begins is not known here.
+                if let Ok(outcome) = timeout(LOOK_EVERY, connecting.as_mut()).await {
+                    trace.end();
+                    return outcome;
+                }
+                if trace.is_in_tls_for(TLS_TIMEOUT) {
+                    let limit = TLS_TIMEOUT;
+                    return Err(ConnectError::TimedOut { phase: Phase::Tls, limit }.into());
+                }
             }
         })
     }
 }
 
 /// Makes TCP connections to addresses that passed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct GuardedTcp {
+    guard: Arc<Guard>,
     allow_private: bool,
 }
 
 impl Service<Uri> for GuardedTcp {
-    type Response = TokioIo<TcpStream>;
+    type Response = Stream;
     type Error = ConnectError;
     type Future = BoxFuture<Self::Response, ConnectError>;
 
@@ -100,49 +128,44 @@ impl Service<Uri> for GuardedTcp {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let allow_private = self.allow_private;
+        let (trace, allow_private) = (Trace::current(), self.allow_private);
+        let guard = Arc::clone(&self.guard);
         Box::pin(async move {
             let host = uri.host().ok_or(ConnectError::NoHost)?;
             let is_https = uri.scheme() == Some(&Scheme::HTTPS);
             let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-            let addresses = vet(host, resolve(host, port).await?, allow_private)?;
-            let stream = dial(&addresses).await?;
-            Ok(TokioIo::new(stream))
+            trace.enter(Phase::Resolve);
+            let resolving = guard.resolve(host, port, allow_private);
+            let addresses = within(Phase::Resolve, RESOLVE_TIMEOUT, resolving).await?;
+            trace.enter(Phase::Connect);
+            let stream = within(Phase::Connect, DIAL_TIMEOUT, dial(&addresses, &trace)).await?;
+            let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
+            let refused = |source| ConnectError::Refused { host: host.to_owned(), source };
+            if let Ok((local, peer)) = ends {
+                trace.dial(peer);
+                guard.vet_connected(local, peer).map_err(refused)?;
+            }
+            if is_https {
+                trace.enter(Phase::Tls);
+            }
+            Ok(Stream { io: TokioIo::new(stream), made_by: trace })
         })
     }
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if let Ok(ip) = bare.parse() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    match lookup_host((bare, port)).await {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(source) => Err(ConnectError::Resolve { host: host.to_owned(), source }),
-    }
-}
-
-/// Passes addresses all of which may be dialled, and at least one.
-fn vet(
-    host: &str,
-    addresses: Vec<SocketAddr>,
-    allow_private: bool,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    if addresses.is_empty() {
-        return Err(ConnectError::NoAddress { host: host.to_owned() });
-    }
-    for address in &addresses {
-        address::check(address.ip(), allow_private)
-            .map_err(|source| ConnectError::Refused { host: host.to_owned(), source })?;
-    }
-    Ok(addresses)
+async fn within<T>(
+    phase: Phase,
+    limit: Duration,
+    work: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    timeout(limit, work).await.unwrap_or(Err(ConnectError::TimedOut { phase, limit }))
 }
 
 /// The first connection that stands. Addresses are tried in the resolver's order, which follows
 /// RFC 6724, the next one when the last failed or took too long.
-async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+async fn dial(addresses: &[SocketAddr], trace: &Trace) -> Result<TcpStream, ConnectError> {
     if let [only] = addresses {
+        trace.dial(*only);
         return connect(*only).await;
     }
     let mut waiting = addresses.iter().take(ADDRESSES_MAX).copied();
@@ -150,6 +173,7 @@ async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut first_failure = None;
     loop {
         if let Some(address) = waiting.next() {
+            trace.dial(address);
             attempts.spawn(connect(address));
         }
         let is_last = waiting.len() == 0;
@@ -179,29 +203,68 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     Ok(stream)
 }
 
+/// A TCP connection that knows by which attempt it was made.
+#[derive(Debug)]
+pub(super) struct Stream {
+    io: TokioIo<TcpStream>,
+    made_by: Arc<Trace>,
+}
+
+/// By which attempt a connection was made, as the client hands it on.
+#[derive(Debug, Clone)]
+pub(super) struct MadeBy(pub(super) Arc<Trace>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        self.io.connected().extra(MadeBy(Arc::clone(&self.made_by)))
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn an_answer_with_one_bad_address_is_refused_whole() {
-        let public = addresses(&["1.1.1.1:443", "[2606:4700:4700::1111]:443"]);
-        assert_eq!(vet("a", public.clone(), false).unwrap(), public);
-        for bad in ["10.0.0.1:443", "[::1]:443", "[::ffff:192.168.0.1]:443"] {
-            let mixed = addresses(&["1.1.1.1:443", bad]);
-            let refused = vet("a", mixed.clone(), false);
-            assert!(matches!(refused, Err(ConnectError::Refused { .. })), "{bad}");
-            assert_eq!(vet("a", mixed.clone(), true).unwrap(), mixed);
-        }
-        let mixed = addresses(&["10.0.0.1:443", "169.254.169.254:443"]);
-        assert!(matches!(vet("a", mixed, true), Err(ConnectError::Refused { .. })));
-    }
 
     #[tokio::test]
     async fn the_next_address_is_dialled_when_one_refuses() {
@@ -209,14 +272,10 @@ mod tests {
         let address = |listener: &TcpListener| listener.local_addr().unwrap();
         let live = listener().await;
         let closed = [address(&listener().await), address(&listener().await)];
-        let stream = dial(&[closed[0], closed[1], address(&live)]).await.unwrap();
+        let trace = Trace::default();
+        let stream = dial(&[closed[0], closed[1], address(&live)], &trace).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address(&live));
-        let failed = dial(&closed).await;
+        let failed = dial(&closed, &trace).await;
         assert!(matches!(failed, Err(ConnectError::Dial { .. })), "{failed:?}");
-    }
-
-    #[test]
-    fn an_empty_answer_is_no_address() {
-        assert!(matches!(vet("a", Vec::new(), true), Err(ConnectError::NoAddress { .. })));
     }
 }

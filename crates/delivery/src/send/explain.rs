@@ -10,7 +10,10 @@ use super::connect::ConnectError;
 /// What the passing of the deadline means.
 pub(super) fn timed_out(phase: Phase) -> SendError {
     let message = match phase {
+        Phase::Resolve => "the name was not resolved before the deadline",
         Phase::Connect => "no connection before the deadline",
+        Phase::Tls => "connected, but no TLS session before the deadline",
+        Phase::Send => "connected, but the body was not taken before the deadline",
         Phase::Answer => "connected, but no answer before the deadline",
     };
     SendError { kind: SendErrorKind::Timeout(phase), message: message.to_owned() }
@@ -51,7 +54,7 @@ fn kind_of(error: &ConnectError) -> SendErrorKind {
         ConnectError::Resolve { .. } | ConnectError::NoAddress { .. } => SendErrorKind::Dns,
         ConnectError::Refused { source, .. } => SendErrorKind::Refused(*source),
         ConnectError::Dial { .. } => SendErrorKind::Connect,
-        ConnectError::TimedOut => SendErrorKind::Timeout(Phase::Connect),
+        ConnectError::TimedOut { phase, .. } => SendErrorKind::Timeout(*phase),
     }
 }
 
@@ -67,7 +70,7 @@ fn prefixed(kind: SendErrorKind, what: &str, cause: &(dyn Error + 'static)) -> S
 }
 
 /// An error and its causes as one line, without the repetitions of those that print their cause.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = String::new();
     for cause in causes(error) {
         let text = cause.to_string();

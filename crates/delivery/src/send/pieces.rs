@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -17,11 +20,18 @@ pub(super) struct Pieces {
     all: Arc<[Bytes]>,
     next: usize,
     left: usize,
+    taken: Arc<AtomicBool>,
 }
 
 impl Pieces {
     pub(super) fn new(body: &Body) -> Self {
-        Self { all: Arc::clone(body.pieces()), next: 0, left: body.len() }
+        let taken = Arc::new(AtomicBool::new(body.is_empty()));
+        Self { all: Arc::clone(body.pieces()), next: 0, left: body.len(), taken }
+    }
+
+    /// Becomes true once the client has taken all of it.
+    pub(super) fn taken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.taken)
     }
 }
 
@@ -37,6 +47,9 @@ impl http_body::Body for Pieces {
         Poll::Ready(piece.map(|piece| {
             self.next += 1;
             self.left -= piece.len();
+            if self.left == 0 {
+                self.taken.store(true, Ordering::Relaxed);
+            }
             Ok(Frame::data(piece))
         }))
     }

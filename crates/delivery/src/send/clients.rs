@@ -1,0 +1,169 @@
+//! HTTP clients, one for each way to connect: destinations that may be private, all others, and
+//! those with TLS settings of their own. No destination gets a connection that it could not have
+//! made itself.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use domain::destination::Tls;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    client::WantsClientCert,
+    crypto::aws_lc_rs,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+};
+
+use super::{Egress, SenderError, connect::Connector, guard::Guard, pieces::Pieces};
+
+/// The most that an answer's head may take, 1xx answers before it not counted.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// How long an unused connection is kept: less than the 5 s after which common servers (Node,
+/// uvicorn) close theirs, so that we seldom send into a connection that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Unused connections kept for one receiver.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+
+/// Clients kept for destinations with TLS settings of their own; the oldest goes first, and is made
+/// again when it is needed.
+const OWN_TLS_CLIENTS_MAX: usize = 64;
+
+pub(super) type HttpClient = Client<Connector, Pieces>;
+
+/// Why a destination's TLS settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The root certificates are no PEM.
+    #[error("could not read the root certificates")]
+    Roots(#[source] pem::Error),
+    /// A root certificate is none, or there is none at all.
+    #[error("could not trust a root certificate")]
+    Root(#[source] rustls::Error),
+    /// There is no certificate in the PEM.
+    #[error("the PEM of the {0} has no certificate")]
+    Empty(&'static str),
+    /// The client's certificates are no PEM.
+    #[error("could not read the client's certificate")]
+    Chain(#[source] pem::Error),
+    /// The client's key is no PEM.
+    #[error("could not read the client's key")]
+    Key(#[source] pem::Error),
+    /// Certificate and key do not go together, or the key is of no supported kind.
+    #[error("could not use the client's certificate with its key")]
+    Client(#[source] rustls::Error),
+}
+
+/// All clients of one sender.
+#[derive(Debug)]
+pub(super) struct Clients {
+    guard: Arc<Guard>,
+    roots: Arc<RootCertStore>,
+    private: HttpClient,
+    strict: HttpClient,
+    /// With TLS settings of their own, the newest last.
+    own: Mutex<VecDeque<(Tls, bool, HttpClient)>>,
+}
+
+impl Clients {
+    pub(super) fn new(egress: Egress) -> Result<Self, SenderError> {
+        let Egress { roots, networks, resolver } = egress;
+        let guard = Guard::new(resolver, networks);
+        let roots = Arc::new(roots);
+        let tls = builder().map_err(SenderError::Tls)?.with_root_certificates(Arc::clone(&roots));
+        let tls = finish(tls.with_no_client_auth());
+        let client = |allow_private| client(&guard, allow_private, &tls);
+        let (private, strict) = (client(true), client(false));
+        Ok(Self { guard, roots, private, strict, own: Mutex::default() })
+    }
+
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub(super) fn check(&self, tls: &Tls) -> Result<(), TlsError> {
+        self.config(tls).map(|_| ())
+    }
+
+    /// The client for a destination.
+    pub(super) fn get(
+        &self,
+        allow_private: bool,
+        tls: Option<&Tls>,
+    ) -> Result<HttpClient, TlsError> {
+        let Some(tls) = tls else {
+            return Ok(if allow_private { &self.private } else { &self.strict }.clone());
+        };
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = own.iter();
+        if let Some((.., client)) = known.find(|(t, a, _)| t == tls && *a == allow_private) {
+            return Ok(client.clone());
+        }
+        let made = client(&self.guard, allow_private, &self.config(tls)?);
+        if own.len() == OWN_TLS_CLIENTS_MAX {
+            own.pop_front();
+        }
+        own.push_back((tls.clone(), allow_private, made.clone()));
+        Ok(made)
+    }
+
+    fn config(&self, tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+        let roots = match &tls.roots {
+            None => Arc::clone(&self.roots),
+            Some(text) => Arc::new(roots(text)?),
+        };
+        let config = builder().map_err(TlsError::Root)?.with_root_certificates(roots);
+        let Some(client) = &tls.client else { return Ok(finish(config.with_no_client_auth())) };
+        let chain = certificates(&client.chain).map_err(TlsError::Chain)?;
+        if chain.is_empty() {
+            return Err(TlsError::Empty("client"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(client.key.expose().as_bytes());
+        let key = key.map_err(TlsError::Key)?;
+        let config: ConfigBuilder<ClientConfig, WantsClientCert> = config;
+        Ok(finish(config.with_client_auth_cert(chain, key).map_err(TlsError::Client)?))
+    }
+}
+
+fn roots(text: &str) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for root in certificates(text).map_err(TlsError::Roots)? {
+        store.add(root).map_err(TlsError::Root)?;
+    }
+    if store.is_empty() { Err(TlsError::Empty("roots")) } else { Ok(store) }
+}
+
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    CertificateDer::pem_slice_iter(text.as_bytes()).collect()
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+}
+
+fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+fn client(guard: &Arc<Guard>, allow_private: bool, tls: &Arc<ClientConfig>) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .http1_max_buf_size(HEAD_BYTES_MAX)
+        // Receivers that compare names by case expect the documents' spelling.
+        .http1_title_case_headers(true)
+        .build(Connector::new(Arc::clone(guard), allow_private, Arc::clone(tls)))
+}
