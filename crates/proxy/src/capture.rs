@@ -21,6 +21,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use provider::stream::{CallerStream, error_event};
 use store::journal::Commit;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     forward::Source,
@@ -157,10 +158,12 @@ impl Running {
         }
     }
 
-    /// The next bytes from the provider; `None` at its end.
+    /// The next bytes from the provider; `None` at its end. While they are waited for, deltas that
+    /// wait for the commit of those before them are recorded as soon as it is done.
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        let cut = self.open.gateway.cut.clone();
-        let (body, silence_max) = match &mut self.source {
+        let Self { open, source, .. } = self;
+        let cut = open.gateway.cut.clone();
+        let (body, silence_max) = match source {
             Source::Ended => return Ok(None),
             Source::Mock { chunks, failure } => {
                 return match chunks.pop_front() {
@@ -170,12 +173,17 @@ impl Running {
             }
             Source::Provider { body, silence_max } => (body, *silence_max),
         };
+        let silent_at = Instant::now() + silence_max;
         loop {
             let frame = tokio::select! {
                 biased;
-                frame = tokio::time::timeout(silence_max, body.frame()) => frame,
+                frame = timeout_at(silent_at, body.frame()) => frame,
                 () = cut.cancelled() => {
                     return Err(interrupted("the gateway was stopped while the call ran"));
+                }
+                () = open.piece_committed(), if open.has_waiting_deltas() => {
+                    open.stream_deltas(Vec::new());
+                    continue;
                 }
             };
             match frame {
@@ -184,9 +192,9 @@ impl Running {
                         return Ok(Some(bytes));
                     }
                 }
-                Ok(Some(Err(error))) => return Err(cut_off(self.open.provider(), &error)),
+                Ok(Some(Err(error))) => return Err(cut_off(open.provider(), &error)),
                 Ok(None) => return Ok(None),
-                Err(_) => return Err(silent(self.open.provider(), silence_max)),
+                Err(_) => return Err(silent(open.provider(), silence_max)),
             }
         }
     }
@@ -257,4 +265,52 @@ pub(crate) fn unrecorded(error: &store::journal::AppendError) -> Failure {
         503,
         format!("the call's outcome could not be recorded: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::record::Record;
+    use testkit::{Answer, Gate, Upstream};
+
+    use super::*;
+    use crate::{
+        fakes::{self, Fate},
+        service::run,
+    };
+
+    #[tokio::test]
+    async fn what_came_during_a_piece_s_commit_is_recorded_when_that_is_done() {
+        let second = Gate::new();
+        let delta =
+            |text| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+        let upstream = Upstream::start().await;
+        upstream.push(Answer::sse([delta("a"), delta("b")]).pause_after(1, &second).stall_after(2));
+        let is_piece = |record: &Record| matches!(record, Record::Captured(_));
+        let journal = fakes::Journal::new(|record| match record {
+            Record::Captured(_) => Fate::Hold,
+            _ => Fate::Commit,
+        });
+        let config = fakes::config(vec![fakes::deployment(&upstream.openai_url())]);
+        let gateway = fakes::gateway(config, journal.clone());
+        let mut body = run(fakes::admitted(&gateway, true)).await.into_body();
+
+        let piece = body.frame().await.expect("it goes on").expect("it is whole");
+        assert!(piece.into_data().expect("it is text").ends_with(b"\n\n"));
+        journal.wait_for(1, is_piece).await;
+        second.open();
+        body.frame().await.expect("it goes on").expect("it is whole");
+        // The provider says no more, and the second piece is still to be recorded.
+        let more = async {
+            journal.release();
+            journal.wait_for(2, is_piece).await;
+        };
+        let recorded = tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::select! {
+                biased;
+                _ = body.frame() => false,
+                () = more => true,
+            }
+        });
+        assert_eq!(recorded.await, Ok(true));
+    }
 }

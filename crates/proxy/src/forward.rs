@@ -433,6 +433,17 @@ fn error_answer(
     Some(Box::new(ErrorAnswer { status, headers, body }))
 }
 
+/// Comments before the first event that are held back; with more of them a stream has begun.
+const COMMENT_BYTES_MAX: usize = 64 << 10;
+
+/// Whether no event has come yet: some providers send comments while the model has yet to begin.
+fn are_comments(pieces: &[Bytes]) -> bool {
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let mut lines = pieces.iter().flat_map(|piece| piece.split(is_end));
+    bytes < COMMENT_BYTES_MAX && lines.all(|line| line.is_empty() || line.starts_with(b":"))
+}
+
 /// Reads a stream until its first events for the caller are there, so that a provider which fails
 /// before them can still be replaced by another.
 async fn begin_stream(
@@ -454,12 +465,15 @@ async fn begin_stream(
         Pair::Passthrough | Pair::Unsupported => unchanged(open, request),
     };
     let mut first = Vec::new();
-    while first.is_empty() {
+    while are_comments(&first) {
         match body.frame().await {
             Some(Ok(frame)) => {
                 let Ok(bytes) = frame.into_data() else { continue };
                 open.captured(&bytes);
                 stream.push(bytes, &mut first)?;
+                if !first.is_empty() && are_comments(&first) {
+                    open.nothing_came();
+                }
             }
             Some(Err(error)) => return Err(connection_failure(open.provider(), &error).into()),
             None => {

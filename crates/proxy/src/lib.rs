@@ -50,6 +50,9 @@ mod recover;
 
 mod reply;
 
+#[cfg(test)]
+mod fakes;
+
 pub use gateway::Gateway;
 pub use recover::recover;
 pub use server::{ClientAddr, Doors, Server, Stopping};

@@ -217,6 +217,11 @@ impl OpenCall {
         self.answered.is_truncated = is_cut;
     }
 
+    /// Takes back that a first byte came: there was no event in what came.
+    pub(crate) fn nothing_came(&mut self) {
+        self.answered.first_byte_at = None;
+    }
+
     fn first_byte_came(&mut self) {
         if self.answered.first_byte_at.is_none() {
             self.answered.first_byte_at = Some(self.gateway.clock.now());
@@ -241,6 +246,20 @@ impl OpenCall {
     pub(crate) fn provider(&self) -> &str {
         let attempt = self.running.as_ref().or_else(|| self.attempts.last());
         attempt.map_or("", |attempt| attempt.deployment.provider.as_str())
+    }
+
+    /// Whether deltas wait for the commit of those before them.
+    pub(crate) fn has_waiting_deltas(&self) -> bool {
+        !self.deltas.is_empty()
+    }
+
+    /// Waits for the running commit of a piece, if there is one.
+    pub(crate) async fn piece_committed(&mut self) {
+        if let Some(commit) = &mut self.piece {
+            // A refused piece is no reason to end the stream: the outcome holds its text, too.
+            commit.await.ok();
+            self.piece = None;
+        }
     }
 
     /// Records pieces of the stream, at most one commit at a time and nobody waiting for it: what

@@ -170,7 +170,7 @@ impl Admission {
 }
 
 /// Takes an admitted call to its outcome, or, for a stream, to the beginning of its answer.
-async fn run(admitted: Admitted) -> Reply {
+pub(crate) async fn run(admitted: Admitted) -> Reply {
     let Admitted { mut open, request, commit } = admitted;
     let mut admission = Admission(Some(commit));
     if let Some(error) = admission.refused() {
@@ -305,174 +305,29 @@ fn set(reply: &mut Reply, name: &'static str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, io::ErrorKind, sync::Mutex};
+    use std::io::ErrorKind;
 
-    use domain::{
-        call::Call,
-        deployment::{DeploymentFacts, Dialect},
-        id::CallId,
-        record::{Entry, Record, Sequence},
-        time::{Clock, SystemClock},
-    };
-    use http::HeaderMap;
-    use store::journal::{BoxFuture, Health, Journal, ReadError, ReadLimit};
-    use tokio::{
-        net::TcpListener,
-        sync::{oneshot, watch},
-    };
+    use domain::record::Record;
+    use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{
-        admit::Request,
-        config::{Config, Credential, Limits, Routing},
-        route::Route,
-        seal::Places,
-    };
+    use crate::fakes::{self, Fate};
 
-    type Done = oneshot::Sender<Result<Sequence, AppendError>>;
-
-    /// Refuses every record: at once, or when it is hurried.
-    struct Refusing {
-        at_once: bool,
-        waiting: Mutex<Vec<Done>>,
-    }
-
-    impl Refusing {
-        fn refuse(done: Done) {
-            let reason = "the disk is full".to_owned();
-            assert!(done.send(Err(AppendError::Refusing { reason })).is_ok(), "somebody waits");
-        }
-    }
-
-    impl Journal for Refusing {
-        fn append(&self, record: Record) -> Commit {
-            unreachable!("a call that is not admitted has no {record:?}")
-        }
-
-        fn append_soon(&self, _: Record) -> Commit {
-            let (done, commit) = Commit::pair();
-            if self.at_once {
-                Self::refuse(done);
-            } else {
-                self.waiting.lock().unwrap().push(done);
-            }
-            commit
-        }
-
-        fn hurry(&self) {
-            self.waiting.lock().unwrap().drain(..).for_each(Self::refuse);
-        }
-
-        fn head(&self) -> watch::Receiver<Sequence> {
-            unreachable!("nobody reads")
-        }
-
-        fn oldest(&self) -> Sequence {
-            unreachable!("nobody reads")
-        }
-
-        fn read_after(
-            &self,
-            _: Sequence,
-            _: ReadLimit,
-        ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
-            unreachable!("nobody reads")
-        }
-
-        fn unsettled(&self) -> BoxFuture<'_, Result<Vec<Arc<Call>>, ReadError>> {
-            unreachable!("nobody reads")
-        }
-
-        fn health(&self) -> Health {
-            Health::Ready
-        }
-    }
-
-    fn deployment(provider: SocketAddr) -> Deployment {
-        let base_url = format!("http://{provider}/v1");
-        Deployment {
-            facts: Arc::new(DeploymentFacts {
-                id: "d".to_owned(),
-                model_name: "m".to_owned(),
-                provider: "openai".to_owned(),
-                model: "m".to_owned(),
-                api_base: base_url.clone(),
-                dialect: Dialect::OpenAi,
-                prices: None,
-            }),
-            base_url,
-            credential: Credential::None,
-            extra_headers: Vec::new(),
-            timeout: None,
-            stream_timeout: None,
-            weight: 1,
-            include_usage: true,
-            mock_response: None,
-            rpm: None,
-            tpm: None,
-            max_parallel_requests: None,
-        }
-    }
-
-    fn admitted(provider: SocketAddr, journal: Arc<dyn Journal>) -> Admitted {
-        let minutes = Duration::from_mins(5);
-        let config = Config {
-            listen: provider,
-            master_key: None,
-            keys: Vec::new(),
-            global_max_parallel_requests: None,
-            deployments: vec![deployment(provider)],
-            routing: Routing {
-                num_retries: 0,
-                timeout: minutes,
-                stream_timeout: minutes,
-                fallbacks: HashMap::new(),
-                default_fallbacks: Vec::new(),
-                aliases: HashMap::new(),
-            },
-            limits: Limits::default(),
-            allow_client_mock_response: false,
-            turn_off_message_logging: false,
-            drain_timeout: minutes,
-        };
-        let never = Arc::new(|_: &Call| false);
-        let gateway = Arc::new(Gateway::new(
-            config,
-            journal,
-            Arc::new(SystemClock),
-            never,
-            Arc::new(|_: &Call| None),
-        ));
-        let arrived_at = SystemClock.now();
-        let call = Arc::new(Call {
-            id: CallId::new(arrived_at, [0; 10]),
-            arrived_at,
-            model: "m".to_owned(),
-            ..domain::sample::call()
-        });
-        let commit = gateway.journal.append_soon(Record::Admitted(Arc::clone(&call)));
-        let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
-        let scan = provider::scan::scan(&body).expect("it is JSON");
-        let held = gateway.in_flight.enter().expect("no other call runs");
-        let route = Route::find(&gateway, call.endpoint, &call.path, "m", false);
-        let route = route.map_err(|failure| failure.message).expect("it has the model");
-        let open = OpenCall::new(gateway, call, body.clone(), held, Places::default());
-        Admitted { open, request: Request { headers: HeaderMap::new(), body, scan, route }, commit }
-    }
-
-    async fn refused(at_once: bool) -> (Reply, TcpListener) {
+    async fn refused(fate: fn(&Record) -> Fate) -> (Reply, TcpListener) {
         // It takes connections, and never answers.
         let provider = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = provider.local_addr().expect("it is bound");
-        let journal = Refusing { at_once, waiting: Mutex::default() };
-        let run = run(admitted(address, Arc::new(journal)));
+        let base_url = format!("http://{address}/v1");
+        let config = fakes::config(vec![fakes::deployment(&base_url)]);
+        let gateway = fakes::gateway(config, fakes::Journal::new(fate));
+        let run = run(fakes::admitted(&gateway, false));
         let reply = tokio::time::timeout(Duration::from_secs(20), run).await;
         (reply.expect("the provider is not waited for"), provider)
     }
 
     #[tokio::test]
     async fn a_call_whose_admission_is_refused_at_once_goes_to_no_provider() {
-        let (reply, provider) = refused(true).await;
+        let (reply, provider) = refused(|_| Fate::Refuse).await;
         assert_eq!(
             (reply.status().as_u16(), reply.headers()["retry-after"].as_bytes()),
             (503, &b"1"[..])
@@ -484,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_whose_admission_is_refused_while_it_runs_ends_at_once() {
-        let (reply, _provider) = refused(false).await;
+        let (reply, _provider) = refused(|_| Fate::RefuseLater).await;
         assert_eq!(reply.status().as_u16(), 503);
     }
 }
