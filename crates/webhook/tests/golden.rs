@@ -8,12 +8,15 @@
 mod cases;
 #[path = "support/destinations.rs"]
 mod destinations;
+#[path = "support/notes.rs"]
+mod notes;
 
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use domain::{
-    destination::{Compat, Destination, Format, LogFormat},
+    call::Endpoint,
+    destination::{CloudEventsMode, Compat, Destination, Format, LogFormat},
     event::EventType::{Completion, Error, Streaming},
     exchange::{Exchange, Payload},
     record::{Entry, Record, Sequence},
@@ -41,25 +44,29 @@ fn check(folder: &str, destination: &Destination, names: Option<&[&str]>) {
             continue;
         }
         seen += 1;
-        let items = rendered(&case, &prices, destination);
-        let mut shown = String::new();
-        for item in &items {
-            let text = std::str::from_utf8(&item.bytes).unwrap();
-            let _: serde_json::Value = serde_json::from_str(text).unwrap();
-            assert!(!text.contains(['\n', '\r']), "{}: an item is one line", case.name);
-            writeln!(shown, "{}", item.id).unwrap();
-            writeln!(shown, "{}", two_levels(text)).unwrap();
-        }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
-        insta::with_settings!({
-            snapshot_path => path,
-            prepend_module_to_snapshot => false,
-            omit_expression => true,
-        }, {
-            insta::assert_snapshot!(case.name.as_str(), shown);
-        });
+        compare(folder, &case.name, &rendered(&case, &prices, destination));
     }
     assert!(seen > 0 && names.is_none_or(|names| names.len() == seen), "{folder}: a case is gone");
+}
+
+/// Compares items with the snapshot of a name.
+fn compare(folder: &str, name: &str, items: &[Item]) {
+    let mut shown = String::new();
+    for item in items {
+        let text = std::str::from_utf8(&item.bytes).unwrap();
+        let _: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert!(!text.contains(['\n', '\r']), "{name}: an item is one line");
+        writeln!(shown, "{}", item.id).unwrap();
+        writeln!(shown, "{}", two_levels(text)).unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    insta::with_settings!({
+        snapshot_path => path,
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(name, shown);
+    });
 }
 
 /// The text with a line for each member of the object and of its members.
@@ -105,6 +112,74 @@ fn gateway_events_without_texts_are_written_as_their_snapshots_say() {
 }
 
 #[test]
+fn notes_are_written_as_their_snapshots_say() {
+    for (name, event) in notes::all() {
+        compare("event", name, &items(&event, &destinations::of(Format::Event)));
+    }
+}
+
+#[test]
+fn a_budget_event_begins_as_the_seed_shows_it() {
+    let (_, budget) = notes::budgets().remove(0);
+    let item = items(&budget, &destinations::of(Format::Event)).remove(0);
+    let shown = concat!(
+        r#"{"event":"budget","org_id":"org_123","usage_percent":85,"limit_type":"monthly","#,
+        r#""current_spend":8500,"budget_limit":10000,"timestamp":"2024-01-15T10:45:00"#
+    );
+    assert!(item.bytes.starts_with(shown.as_bytes()), "{:?}", item.bytes);
+}
+
+#[test]
+fn cloud_events_are_written_as_their_snapshots_say() {
+    let destination = destinations::of(Format::CloudEvents(CloudEventsMode::Structured));
+    let names = ["client_disconnect_plain", "pieces", "rate_limit", "success"];
+    check("cloudevents", &destination, Some(&names));
+    for (name, event) in notes::all() {
+        compare("cloudevents", name, &items(&event, &destination));
+    }
+}
+
+#[test]
+fn a_batch_of_cloud_events_is_a_list_of_them() {
+    let mode = |mode| destinations::of(Format::CloudEvents(mode));
+    let (structured, batch) = (mode(CloudEventsMode::Structured), mode(CloudEventsMode::Batch));
+    let items: Vec<Item> =
+        notes::budgets().iter().flat_map(|(_, event)| items(event, &batch)).collect();
+    let body = join(&batch, &items).to_bytes();
+    let listed: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
+    assert_eq!(listed.len(), items.len());
+    assert!(listed.iter().all(|event| event["specversion"] == "1.0"));
+    let single = join(&structured, &items[..1]).to_bytes();
+    assert_eq!(single, items[0].bytes);
+    assert_eq!(content_type(structured.format), "application/cloudevents+json");
+    assert_eq!(content_type(batch.format), "application/cloudevents-batch+json");
+    assert_eq!(events_per_body_max(structured.format), 1);
+}
+
+#[test]
+fn alerts_are_written_as_their_snapshots_say() {
+    let destination = destinations::of(Format::LitellmAlert);
+    for (name, event) in notes::budgets() {
+        compare("litellm_alert", name, &items(&event, &destination));
+    }
+    // LiteLLM alerts of budgets only.
+    let others = notes::all().into_iter().filter(|(name, _)| !name.starts_with("budget"));
+    for (name, event) in others {
+        assert!(items(&event, &destination).is_empty(), "{name}");
+    }
+    for case in all_cases() {
+        assert!(rendered(&case, &Prices::new(), &destination).is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn formats_of_calls_tell_nothing_of_notes() {
+    for (name, event) in notes::all() {
+        assert!(items(&event, &destinations::of(GENERIC_API)).is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn litellms_payloads_are_written_as_their_snapshots_say() {
     check("generic_api", &destinations::of(GENERIC_API), None);
 }
@@ -112,25 +187,42 @@ fn litellms_payloads_are_written_as_their_snapshots_say() {
 #[test]
 fn litellms_documented_payloads_are_written_as_their_snapshots_say() {
     let destination = Destination { compat: Compat::Document, ..destinations::of(GENERIC_API) };
-    check("generic_api_document", &destination, Some(&["rate_limit", "stream", "success"]));
+    check(
+        "generic_api_document",
+        &destination,
+        Some(&["embeddings", "rate_limit", "stream", "success"]),
+    );
 }
 
 #[test]
 fn litellms_payloads_without_texts_are_written_as_their_snapshots_say() {
     let destination = Destination { privacy: true, ..destinations::of(GENERIC_API) };
-    let names = ["client_disconnect_stream", "stream_tools", "several_choices", "unicode"];
+    let names = [
+        "client_disconnect_stream",
+        "embeddings",
+        "messages_tools_and_cache",
+        "responses_tools",
+        "several_choices",
+        "stream_tools",
+        "text_completion",
+        "unicode",
+    ];
     check("generic_api_private", &destination, Some(&names));
 }
 
 #[test]
 fn without_texts_no_word_of_the_caller_or_the_model_is_told() {
     let prices = Prices::new();
-    for format in [GENERIC_API, Format::Event] {
+    let cloud_events = Format::CloudEvents(CloudEventsMode::Structured);
+    for format in [GENERIC_API, Format::Event, cloud_events] {
         let destination = Destination { privacy: true, ..destinations::of(format) };
         for case in all_cases() {
             for item in rendered(&case, &prices, &destination) {
                 let text = std::str::from_utf8(&item.bytes).unwrap();
-                for word in ["Hello", "there!", "Kiel", "Once", "Grüße", "a1a2", "hard", "Bon"] {
+                for word in [
+                    "Hello", "there!", "Kiel", "Once", "Grüße", "a1a2", "hard", "Bon", "Grüß",
+                    "Köln", "Let me",
+                ] {
                     assert!(!text.contains(word), "{}: {word} in {text}", case.name);
                 }
             }
@@ -195,11 +287,20 @@ fn formats_of_one_event_a_body_say_so() {
     assert_eq!(content_type(Format::GenericApi(LogFormat::Ndjson)), "application/json");
 }
 
-/// The named case with other bodies.
-fn with_bodies(name: &str, request: Payload, response: Payload) -> cases::Case {
+const ENDPOINTS: [Endpoint; 5] = [
+    Endpoint::ChatCompletions,
+    Endpoint::TextCompletions,
+    Endpoint::Embeddings,
+    Endpoint::Responses,
+    Endpoint::Messages,
+];
+
+/// The named case with other bodies, in another API.
+fn with_bodies(name: &str, request: Payload, response: Payload, endpoint: Endpoint) -> cases::Case {
     let case = all_cases().into_iter().find(|case| case.name == name).unwrap();
     let Record::Sealed(exchange) = case.entry.record else { unreachable!("{name} is an outcome") };
-    let exchange = Exchange { request, response, ..exchange.as_ref().clone() };
+    let mut exchange = Exchange { request, response, ..exchange.as_ref().clone() };
+    Arc::make_mut(&mut exchange.facts.call).endpoint = endpoint;
     let record = Record::Sealed(Arc::new(exchange));
     cases::Case { name: name.into(), entry: Entry { sequence: Sequence(7), record } }
 }
@@ -210,7 +311,8 @@ fn bodies_that_were_cut_are_marked_and_spoil_nothing() {
         bytes: Bytes::from_static(text.as_bytes()),
         truncated: true,
     };
-    let case = with_bodies("success", cut(r#"{"messages":[{"role":"us"#), cut(r#"{"id":"c"#));
+    let (request, response) = (cut(r#"{"messages":[{"role":"us"#), cut(r#"{"id":"c"#));
+    let case = with_bodies("success", request, response, Endpoint::ChatCompletions);
     let items = rendered(&case, &Prices::new(), &destinations::of(GENERIC_API));
     let post: serde_json::Value = serde_json::from_slice(&items[0].bytes).unwrap();
     assert_eq!(post["truncated"], serde_json::json!(["request", "response"]));
@@ -245,6 +347,12 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "finish_reason",
         "spend_logs_metadata",
         "tools",
+        "prompt",
+        "input",
+        "system",
+        "output",
+        "data",
+        "usage_details",
         "prompt_tokens",
         "completion_tokens",
         "text",
@@ -266,13 +374,15 @@ proptest! {
         request in any_json(),
         response in any_json(),
         is_pretty in any::<bool>(),
+        endpoint in prop::sample::select(ENDPOINTS.to_vec()),
     ) {
         let bytes = |json: &serde_json::Value| {
             let bytes = if is_pretty { serde_json::to_vec_pretty(json) } else { serde_json::to_vec(json) };
             Payload::whole(bytes.unwrap().into())
         };
-        let case = with_bodies("success", bytes(&request), bytes(&response));
-        for format in [GENERIC_API, Format::Event] {
+        let case = with_bodies("success", bytes(&request), bytes(&response), endpoint);
+        let cloud_events = Format::CloudEvents(CloudEventsMode::Structured);
+        for format in [GENERIC_API, Format::Event, cloud_events] {
             for privacy in [false, true] {
                 let destination = Destination { privacy, ..destinations::of(format) };
                 let items = rendered(&case, prices(), &destination);

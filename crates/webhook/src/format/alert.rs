@@ -111,5 +111,5 @@ fn message(reached: &BudgetReached, alert: Alert) -> String {
         Alert::LittleLeft => format!("{threshold}% are spent, {:.0}% are left", 100.0 - threshold),
         Alert::Crossed => "nothing is left".to_owned(),
     };
-    format!("{whose}: {what}\n Spent:`{spent:?}` Total ({limit_type}):`{max_budget:?}`")
+    format!("{whose}: {what}\n Spent:`{spent:?}` Budget ({limit_type}):`{max_budget:?}`")
 }

@@ -141,3 +141,6 @@ fn failed_groups(report: &Report) -> Vec<(usize, &Failure)> {
 fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
     to.since(from).as_micros() as f64 / 1e6
 }
+
+#[cfg(test)]
+mod tests;

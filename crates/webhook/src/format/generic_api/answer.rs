@@ -107,11 +107,8 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
     json.field("index", 0);
     json.name("message");
     json.open();
-    let shown = |text: Option<&str>| match text {
-        Some(_) if post.hides_text => Some(REDACTED.to_owned()),
-        text => text.map(str::to_owned),
-    };
-    json.field("content", shown(report.text.as_deref()).as_deref());
+    let text = shown(report.text.as_deref(), post.hides_text);
+    json.field("content", text);
     json.field("role", "assistant");
     json.name("tool_calls");
     match &report.tool_calls {
@@ -119,8 +116,8 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
         calls => json.value(calls.as_deref().map(Raw)),
     }
     json.field("function_call", Null);
-    if let Some(reasoning) = shown(report.reasoning.as_deref()) {
-        json.field("reasoning_content", reasoning.as_str());
+    if let Some(reasoning) = shown(report.reasoning.as_deref(), post.hides_text) {
+        json.field("reasoning_content", reasoning);
     }
     json.close();
     json.close();
@@ -130,6 +127,11 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
         write_usage(json, usage, post);
     }
     json.close();
+}
+
+/// A text, or the mark in its place.
+fn shown(text: Option<&str>, hides_text: bool) -> Option<&str> {
+    if hides_text { text.map(|_| REDACTED) } else { text }
 }
 
 /// Writes the usage for `metadata.usage_object`; `{}` if none was reported.
