@@ -8,13 +8,17 @@
 //! Invariant: what cannot be read is left out, never kept.
 
 mod answer;
+mod responses;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use domain::call::Endpoint;
 
-use self::answer::Answer;
+use self::{
+    answer::Answer,
+    responses::{Embeddings, Responses},
+};
 use crate::{
     json::{self, Member},
     scan::key_text,
@@ -31,7 +35,7 @@ const MESSAGES: &[u8] = br#"[{"role":"user","content":"redacted-by-litellm"}]"#;
 ///
 /// `messages` become one message as LiteLLM writes it; `prompt`, `input`, `system` and the like
 /// become the mark; in `tools` and in an answer's format all texts but types and names do.
-pub fn request(_endpoint: Endpoint, body: &[u8]) -> Bytes {
+pub fn request(endpoint: Endpoint, body: &[u8]) -> Bytes {
     if !json::is_object(body) {
         return Bytes::new();
     }
@@ -40,26 +44,27 @@ pub fn request(_endpoint: Endpoint, body: &[u8]) -> Bytes {
         "messages" => out.extend_from_slice(MESSAGES),
         "prompt" | "input" | "suffix" | "system" | "instructions" | "prediction" | "documents"
         | "contents" | "mock_response" => out.extend_from_slice(MARK_JSON),
-        "tools" | "functions" | "response_format" | "mock_tool_calls" | "output_config" => {
-            mark_texts(body, value, out);
-        }
+        "tools" | "functions" | "response_format" | "mock_tool_calls" | "output_config"
+        | "output_format" => mark_texts(body, value, out),
+        // Of a response that is asked for: its format.
+        "text" if endpoint == Endpoint::Responses => mark_texts(body, value, out),
         _ => out.extend_from_slice(&body[value]),
     });
     out.into()
 }
 
-/// An answer's body without its texts, in `OpenAI`'s or Anthropic's dialect; empty if it is not a
-/// JSON object.
-pub fn response(_endpoint: Endpoint, body: &[u8]) -> Bytes {
-    Answer::default().redact(body).unwrap_or_default().into()
+/// An answer's body without its texts; empty if it is not a JSON object. An answer to a chat
+/// completion may be in Anthropic's dialect.
+pub fn response(endpoint: Endpoint, body: &[u8]) -> Bytes {
+    redactor(endpoint).redact(body).unwrap_or_default().into()
 }
 
-/// A recorded stream without its texts, in either dialect.
+/// A recorded stream without its texts.
 ///
-/// Joined, what is left of a choice's text is the mark once, and of a tool's arguments `{}`.
-/// Comments, events that are not JSON and a last event that was cut are left out.
-pub fn stream(_endpoint: Endpoint, body: &[u8]) -> Bytes {
-    let mut answer = Answer::default();
+/// Joined, what is left of a text is the mark once, and of a tool's arguments `{}`. Comments, events
+/// that are not JSON and a last event that was cut are left out.
+pub fn stream(endpoint: Endpoint, body: &[u8]) -> Bytes {
+    let mut answer = redactor(endpoint);
     let mut out = Vec::with_capacity(body.len());
     for event in sse::events(body) {
         let data = event.data.trim_ascii();
@@ -79,6 +84,22 @@ pub fn stream(_endpoint: Endpoint, body: &[u8]) -> Bytes {
         out.extend_from_slice(b"\n\n");
     }
     out.into()
+}
+
+/// Takes the texts out of answers, or out of the events of one stream in their order.
+trait Redactor {
+    /// The answer or event without its texts; `None` if it is not a JSON object.
+    fn redact(&mut self, bytes: &[u8]) -> Option<Vec<u8>>;
+}
+
+fn redactor(endpoint: Endpoint) -> Box<dyn Redactor> {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::TextCompletions | Endpoint::Messages => {
+            Box::new(Answer::default())
+        }
+        Endpoint::Responses => Box::new(Responses::default()),
+        Endpoint::Embeddings => Box::new(Embeddings),
+    }
 }
 
 /// Writes the value of a member, given its key and the value's span.
@@ -179,6 +200,16 @@ mod tests {
             "logprobs",
             "partial_json",
             "audio",
+            "response",
+            "output",
+            "item",
+            "part",
+            "refusal",
+            "summary",
+            "instructions",
+            "data",
+            "embedding",
+            "results",
         ]);
         leaf.prop_recursive(6, 48, 4, move |inner| {
             prop_oneof![
@@ -193,12 +224,14 @@ mod tests {
         #[test]
         fn law_no_text_of_an_answer_survives(answer in answer()) {
             let body = answer.to_string();
-            let redacted = text(&response(CHAT, body.as_bytes()));
-            prop_assert!(!redacted.contains("SECRET"), "{redacted}");
-            prop_assert!(redacted.is_empty() != answer.is_object());
-            prop_assert!(redacted.is_empty() || json::is_object(redacted.as_bytes()));
-            let streamed = text(&stream(CHAT, format!("data: {body}\n\n").as_bytes()));
-            prop_assert!(!streamed.contains("SECRET"), "{streamed}");
+            for endpoint in [CHAT, Endpoint::Responses, Endpoint::Embeddings] {
+                let redacted = text(&response(endpoint, body.as_bytes()));
+                prop_assert!(!redacted.contains("SECRET"), "{redacted}");
+                prop_assert!(redacted.is_empty() != answer.is_object());
+                prop_assert!(redacted.is_empty() || json::is_object(redacted.as_bytes()));
+                let streamed = text(&stream(endpoint, format!("data: {body}\n\n").as_bytes()));
+                prop_assert!(!streamed.contains("SECRET"), "{streamed}");
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Answers and chunks of answers, in either dialect: what may stay of them.
+//! Completions and their chunks, Messages and their events: what may stay of them.
 
 use std::{collections::HashSet, ops::Range};
 
-use super::{MARK_JSON, rewrite_elements, rewrite_members};
+use super::{MARK_JSON, Redactor, rewrite_elements, rewrite_members};
 use crate::json;
 
 /// Which texts of an answer have been replaced so far, so that each is replaced once.
@@ -45,9 +45,8 @@ const KEPT_TEXTS: [&str; 17] = [
 /// Members that are kept whole: they count, or say why there is no answer.
 const KEPT_WHOLE: [&str; 3] = ["usage", "x_groq", "error"];
 
-impl Answer {
-    /// An answer or one event of a stream without its texts; `None` if it is not a JSON object.
-    pub(super) fn redact(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+impl Redactor for Answer {
+    fn redact(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if !json::is_object(bytes) {
             return None;
         }
@@ -56,7 +55,9 @@ impl Answer {
         self.top(bytes, start, &mut out);
         Some(out)
     }
+}
 
+impl Answer {
     /// A completion, a chunk, a Message or an event of its stream.
     fn top(&mut self, bytes: &[u8], start: usize, out: &mut Vec<u8>) {
         let index = index_of(bytes, start);
@@ -189,7 +190,7 @@ impl Answer {
 }
 
 /// Copies a member that holds no text of the model's; of any other only numbers and truth values.
-fn keep(bytes: &[u8], key: &str, value: Range<usize>, out: &mut Vec<u8>) {
+pub(super) fn keep(bytes: &[u8], key: &str, value: Range<usize>, out: &mut Vec<u8>) {
     let is_kept = match bytes[value.start] {
         b'[' | b'{' => KEPT_WHOLE.contains(&key),
         b'"' => KEPT_TEXTS.contains(&key) || KEPT_WHOLE.contains(&key),
@@ -202,7 +203,8 @@ fn index_of(bytes: &[u8], start: usize) -> u64 {
     find(bytes, start, "index").and_then(number).unwrap_or_default()
 }
 
-fn find<'a>(bytes: &'a [u8], start: usize, key: &str) -> Option<&'a [u8]> {
+/// The raw value of an object's member.
+pub(super) fn find<'a>(bytes: &'a [u8], start: usize, key: &str) -> Option<&'a [u8]> {
     let mut members = json::members(bytes, start).map_while(Result::ok);
     let member = members.find(|member| crate::scan::is_key(bytes, member, key))?;
     Some(&bytes[member.value])
