@@ -307,3 +307,90 @@ fn refusal(budget: &Budget, key: &SpentKey, spent: f64, now: Timestamp) -> Failu
         ..Failure::new(FailureKind::BudgetExceeded, 422, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::sample::{NOW, call};
+
+    use super::*;
+
+    fn budget(scope: BudgetScope) -> Budget {
+        Budget {
+            scope,
+            matches: "*".to_owned(),
+            max_budget: 1.0,
+            duration: None,
+            thresholds: vec![80.0],
+        }
+    }
+
+    fn of_user(name: &str) -> Call {
+        Call { end_user: Some(name.to_owned()), ..call() }
+    }
+
+    #[test]
+    fn made_up_values_are_bounded_and_take_no_room_from_the_others() {
+        let budgets = vec![budget(BudgetScope::EndUser), budget(BudgetScope::Gateway)];
+        let mut counts = Counts::new(budgets, String::new());
+        for number in 0..VALUES_MAX {
+            counts.count(&of_user(&number.to_string()), 1e-9, NOW);
+        }
+        assert_eq!(counts.rows.len(), VALUES_MAX + 1);
+        assert_eq!(counts.count(&of_user("one more"), 2.0, NOW).len(), 1, "the gateway's");
+        assert_eq!(counts.rows.len(), VALUES_MAX + 1);
+        // One that was there before still counts.
+        let notes = counts.count(&of_user("7"), 2.0, NOW);
+        assert_eq!(notes.len(), 1);
+        assert!(counts.said_full);
+    }
+
+    #[test]
+    fn a_long_value_is_counted_by_its_beginning_and_a_hash() {
+        let mut counts = Counts::new(vec![budget(BudgetScope::EndUser)], String::new());
+        let (one, other) = ("ü".repeat(50_000) + "1", "ü".repeat(50_000) + "2");
+        counts.count(&of_user(&one), 2.0, NOW);
+        assert!(counts.refusal(&of_user(&one)).is_some());
+        assert_eq!(counts.refusal(&of_user(&other)), None);
+        assert!(counts.rows.keys().all(|key| key.matched.len() < 250));
+    }
+
+    #[test]
+    fn an_outcome_that_comes_late_counts_in_the_period_that_it_ended_in() {
+        let daily = Budget {
+            duration: Some(domain::budget::BudgetDuration::Day),
+            ..budget(BudgetScope::Gateway)
+        };
+        let day = std::time::Duration::from_hours(24);
+        let mut counts = Counts::new(vec![daily], String::new());
+        counts.count(&call(), 0.7, NOW);
+        let midnight = period::started_at(counts.budgets[0].duration, NOW).plus(day);
+        counts.count(&call(), 0.5, midnight);
+        counts.forget_before(midnight);
+        assert_eq!(counts.count(&call(), 0.2, NOW).len(), 1, "0.9 of yesterday's");
+        counts.forget_before(midnight.plus(GRACE));
+        assert_eq!(counts.rows.len(), 1);
+        assert_eq!(counts.changes().1.len(), 1);
+        let today = Call { arrived_at: midnight, ..call() };
+        assert_eq!(counts.refusal(&today), None);
+        counts.count(&call(), 0.5, midnight);
+        assert!(counts.refusal(&today).is_some());
+    }
+
+    #[test]
+    fn of_two_budgets_that_differ_in_their_limit_the_first_counts() {
+        let larger = Budget { max_budget: 5.0, ..budget(BudgetScope::Gateway) };
+        let mut counts = Counts::new(vec![budget(BudgetScope::Gateway), larger], String::new());
+        counts.count(&call(), 1.0, NOW);
+        assert_eq!(
+            counts.rows.values().next().map(|row| row.spent_nanodollars),
+            Some(1_000_000_000)
+        );
+        assert!(counts.refusal(&call()).is_some());
+    }
+
+    #[test]
+    fn a_budget_of_nothing_lets_nobody_in() {
+        let none = Budget { max_budget: 0.0, ..budget(BudgetScope::Gateway) };
+        assert!(Counts::new(vec![none], String::new()).refusal(&call()).is_some());
+    }
+}
