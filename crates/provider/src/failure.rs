@@ -385,6 +385,53 @@ mod tests {
     }
 
     #[test]
+    fn error_bodies_are_in_the_shape_of_the_api_that_was_called() {
+        let failure = Failure {
+            param: Some("input".into()),
+            ..Failure::new(FailureKind::InvalidRequest, 400, "no".into())
+        };
+        let openai = concat!(
+            r#"{"error":{"code":"invalid_request","message":"no","param":"input","#,
+            r#""type":"invalid_request_error"}}"#,
+        );
+        for endpoint in [
+            Endpoint::ChatCompletions,
+            Endpoint::TextCompletions,
+            Endpoint::Embeddings,
+            Endpoint::Responses,
+        ] {
+            assert_eq!(error_body(endpoint, &failure), openai);
+        }
+        let anthropic =
+            r#"{"error":{"message":"no","type":"invalid_request_error"},"type":"error"}"#;
+        assert_eq!(error_body(Endpoint::Messages, &failure), anthropic);
+    }
+
+    #[test]
+    fn anthropics_error_types_follow_its_own_words_then_the_status() {
+        let cases = [
+            (FailureKind::Unauthorized, 401, None, "authentication_error"),
+            (FailureKind::ModelDenied, 403, None, "permission_error"),
+            (FailureKind::NotFound, 404, None, "not_found_error"),
+            (FailureKind::InvalidRequest, 413, None, "request_too_large"),
+            (FailureKind::BudgetExceeded, 422, None, "billing_error"),
+            (FailureKind::RateLimit, 429, Some("throttling_error"), "rate_limit_error"),
+            (FailureKind::Timeout, 408, None, "timeout_error"),
+            (FailureKind::Overloaded, 503, None, "overloaded_error"),
+            (FailureKind::ProviderError, 529, None, "overloaded_error"),
+            (FailureKind::ProviderError, 500, Some("overloaded_error"), "overloaded_error"),
+            (FailureKind::Connection, 502, Some("server_error"), "api_error"),
+        ];
+        for (kind, status, said, expected) in cases {
+            let failure = Failure {
+                provider_type: said.map(Into::into),
+                ..Failure::new(kind, status, String::new())
+            };
+            assert_eq!(anthropic_type(&failure), expected, "{kind:?} {status}");
+        }
+    }
+
+    #[test]
     fn a_long_message_is_cut_between_characters() {
         let body = format!("{{\"error\":\"{}\"}}", "é".repeat(MESSAGE_BYTES_MAX));
         let message = from_response(500, &[], body.as_bytes()).message;

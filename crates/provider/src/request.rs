@@ -155,6 +155,61 @@ mod tests {
     }
 
     #[test]
+    fn usage_is_asked_for_only_where_it_must_be() {
+        let body = Bytes::from_static(br#"{"model":"m","stream":true,"stream_options":{"a":1}}"#);
+        let scan = scan(&body).unwrap();
+        for (endpoint, is_asked) in [
+            (Endpoint::ChatCompletions, true),
+            (Endpoint::TextCompletions, true),
+            (Endpoint::Responses, false),
+            (Endpoint::Messages, false),
+        ] {
+            let asked = passthrough(endpoint, &body, &scan, "m", true).concat();
+            assert_eq!(memchr::memmem::find(&asked, b"include_usage").is_some(), is_asked);
+        }
+    }
+
+    #[test]
+    fn what_an_api_knows_itself_stays_and_what_is_ours_goes() {
+        let cases = [
+            (
+                Endpoint::Messages,
+                r#"{"model":"c","metadata":{"user_id":"u"},"tags":["a"],"mcp_servers":[]}"#,
+                r#"{"model":"gpt-4o","metadata":{"user_id":"u"},"mcp_servers":[]}"#,
+            ),
+            (
+                Endpoint::Responses,
+                r#"{"trace":{},"metadata":{"a":"b"},"mock_response":"x","input":"","model":"r"}"#,
+                r#"{"metadata":{"a":"b"},"input":"","model":"gpt-4o"}"#,
+            ),
+        ];
+        for (endpoint, body, expected) in cases {
+            let body = Bytes::from_static(body.as_bytes());
+            let scan = scan(&body).unwrap();
+            let asked = passthrough(endpoint, &body, &scan, "gpt-4o", true).concat();
+            assert_eq!(String::from_utf8(asked).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn the_field_that_a_body_lacks_is_named() {
+        let cases = [
+            (Endpoint::ChatCompletions, "{}", Some("messages")),
+            (Endpoint::Messages, r#"{"messages":[]}"#, None),
+            (Endpoint::TextCompletions, r#"{"input":""}"#, Some("prompt")),
+            (Endpoint::Embeddings, r#"{"prompt":""}"#, Some("input")),
+            (Endpoint::Responses, "{}", Some("input")),
+            (Endpoint::Responses, r#"{"input":[]}"#, None),
+            (Endpoint::Responses, r#"{"prompt":{"id":"p"}}"#, None),
+            (Endpoint::Responses, r#"{"previous_response_id":"r"}"#, None),
+        ];
+        for (endpoint, body, expected) in cases {
+            let scan = scan(body.as_bytes()).unwrap();
+            assert_eq!(missing_field(endpoint, body.as_bytes(), &scan), expected, "{body}");
+        }
+    }
+
+    #[test]
     fn a_request_that_needs_no_edit_is_not_copied() {
         let body = Bytes::from_static(br#"{"model":"gpt-4o","messages":[]}"#);
         let scan = scan(&body).unwrap();
