@@ -14,6 +14,8 @@ pub mod demo;
 
 pub mod dead_letters;
 
+pub mod docs;
+
 /// What bad configuration exits with: `EX_CONFIG` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 78;
 
@@ -40,6 +42,8 @@ pub enum Command {
     Demo,
     /// List deliveries that were given up, or send them again
     DeadLetters(dead_letters::Args),
+    /// Write a page for each pre-configured callback
+    Docs(docs::Args),
 }
 
 impl Cli {
@@ -51,6 +55,7 @@ impl Cli {
             Some(Command::Check(args)) => check::run(args, environment, out),
             Some(Command::Demo) => demo::run(out),
             Some(Command::DeadLetters(args)) => dead_letters::run(args, out),
+            Some(Command::Docs(args)) => docs::run(&args, out),
         }
     }
 }

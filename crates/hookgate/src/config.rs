@@ -37,11 +37,11 @@ use store::sqlite::Durability;
 
 use self::{
     from::{
-        alerting, budgets,
-        callbacks::{self, Registry},
+        alerting, budgets, callbacks,
         gateway::{self, General},
         keys, models,
         own::{self, Own},
+        registry::{self, Registry},
         webhooks::{self, Subscription},
     },
     located::{Node, Value},
@@ -52,7 +52,7 @@ use self::{
     variable::Variables,
 };
 
-pub(crate) use self::{describe::describe, report::count};
+pub(crate) use self::{describe::describe, from::registry::Integration, report::count};
 
 /// Every setting of ours with its default, as text for people.
 pub const DEFAULTS: &str = include_str!("../../../config/default.yaml");
@@ -185,6 +185,17 @@ pub fn load_with_warnings(sources: &Sources) -> (Result<Settings, Vec<Problem>>,
     }
 }
 
+/// The pre-configured callbacks that have a page: those of the built-in registry, and of a user's if
+/// it is named; or every problem of the user's at once. Warnings come in either case.
+pub(crate) fn integrations(
+    registry: Option<&Path>,
+) -> (Result<Vec<Integration>, Vec<Problem>>, Vec<Warning>) {
+    let report = Report::default();
+    let integrations = Registry::open(registry, &report).integrations(&report);
+    let (problems, warnings) = report.into_findings();
+    (if problems.is_empty() { Ok(integrations) } else { Err(problems) }, warnings)
+}
+
 /// `None` only where a problem was noted.
 fn read(sources: &Sources, report: &Report) -> Option<Settings> {
     if sources.config.is_none() && sources.webhooks.is_none() {
@@ -207,7 +218,7 @@ fn read(sources: &Sources, report: &Report) -> Option<Settings> {
     let beside = sources.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     let webhooks = read_webhook_file(sources, main.as_ref(), beside, &variables, report);
     let registry = sources.callbacks.clone().or_else(|| {
-        Some(beside.join(callbacks::REGISTRY_FILE))
+        Some(beside.join(registry::REGISTRY_FILE))
             .filter(|path| sources.config.is_some() && path.exists())
     });
     let registry = Registry::read(registry.as_deref(), &variables, report);

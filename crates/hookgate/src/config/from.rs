@@ -14,4 +14,6 @@ pub(crate) mod models;
 
 pub(crate) mod own;
 
+pub(crate) mod registry;
+
 pub(crate) mod webhooks;

@@ -166,7 +166,8 @@ fn report_syntax(error: &serde_saphyr::Error, text: &str, file: &Arc<SourceFile>
     let has_reference = line.is_some_and(|line| line.contains("${") || line.contains("{{"));
     let hint =
         if has_reference { "; put values with ${…} or {{…}} in quotes here" } else { "" };
-    report.problem(&at, "", format!("is not the YAML that it should be: {what}{hint}"));
+    let kind = if file.name.ends_with(".json") { "JSON" } else { "YAML" };
+    report.problem(&at, "", format!("is not the {kind} that it should be: {what}{hint}"));
 }
 
 fn place(location: Location, file: &Arc<SourceFile>) -> At {

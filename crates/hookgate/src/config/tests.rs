@@ -8,6 +8,8 @@ mod messages;
 
 mod providers;
 
+mod registry;
+
 use std::cell::RefCell;
 
 use super::*;

@@ -4,7 +4,7 @@
 //! built-in one), then among LiteLLM's own. Invariant: a name that resolves to nothing is never
 //! passed over in silence.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use domain::{
     destination::{Destination, Format, RetryPolicy},
@@ -13,61 +13,26 @@ use domain::{
 
 use crate::config::{
     known,
-    located::{self, Node, Value},
+    located::{Node, Value},
     parts::{self, Address, Entry, Headers, Rest},
     policy::Policy,
-    report::{At, Report, SourceFile, did_you_mean},
+    report::{At, Report, did_you_mean},
     section::{Field, Section, Unknown, not_set},
     standby::{Draft, FailoverFor},
     variable::Variables,
 };
 
-use super::webhooks::check_name;
+use super::{
+    registry::{self, Registry, names},
+    webhooks::check_name,
+};
 
-/// The registry that comes with the gateway, in LiteLLM's schema.
-const BUILT_IN: &str = include_str!("../../../../../config/generic_api_compatible_callbacks.json");
-/// A user's registry, beside the main file.
-pub(crate) const REGISTRY_FILE: &str = "generic_api_compatible_callbacks.json";
+/// LiteLLM's keys of an entry, beside those of its registry.
+pub(crate) const KEYS: [&str; 4] = ["callback_type", "max_retries", "retry_delay", "timeout"];
+/// What LiteLLM's callbacks can be sent.
+pub(crate) const OUTCOMES: [EventType; 2] = [EventType::Completion, EventType::Error];
 /// The longest wait of a callback with `max_retries` of its own, which LiteLLM lets grow for ever.
 const RETRY_DELAY_MAX: Duration = Duration::from_hours(1);
-
-/// Pre-configured callbacks by name.
-pub(crate) struct Registry {
-    user: Node,
-    built_in: Node,
-}
-
-impl Registry {
-    /// The built-in registry, and the user's if there is one.
-    pub(crate) fn read(user: Option<&Path>, variables: &Variables, report: &Report) -> Self {
-        let file = SourceFile { order: usize::MAX, name: format!("{REGISTRY_FILE} (built in)") };
-        let file = Arc::new(file);
-        let mut built_in =
-            located::parse(BUILT_IN, &file, report).unwrap_or_else(|| Node::nothing(&file));
-        let mut user = user
-            .and_then(|path| located::read(path, 2, report))
-            .unwrap_or_else(|| Node::nothing(&file));
-        variables.fill(&mut built_in);
-        variables.fill(&mut user);
-        Self { user, built_in }
-    }
-
-    fn find(&self, name: &str) -> Option<&Node> {
-        self.user.get(name).or_else(|| self.built_in.get(name))
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        [&self.user, &self.built_in].into_iter().flat_map(names)
-    }
-}
-
-fn names(node: &Node) -> impl Iterator<Item = &str> {
-    let entries = match &node.value {
-        Value::Map(entries) => entries.as_slice(),
-        _ => &[],
-    };
-    entries.iter().map(|entry| entry.key.as_str())
-}
 
 /// A name in one or more of the lists, where it stands first, and the types that the lists narrow
 /// it to.
@@ -189,19 +154,22 @@ impl Reader<'_> {
                 collect_missing(field.node, &mut missing);
             }
         }
-        if let Some(field) = section.get("environment_variables") {
-            let names = field.texts();
-            let lacking = names.iter().filter_map(|name| self.variables.lacking(name));
-            missing.extend(lacking.map(str::to_owned));
-        }
+        let names = registry::variables(&section);
+        let lacking = names.iter().filter_map(|name| self.variables.lacking(name));
+        missing.extend(lacking.map(str::to_owned));
         missing.sort();
         missing.dedup();
         if !missing.is_empty() {
             let name = &asked.name;
             let it = if missing.len() == 1 { "it" } else { "them" };
             let what = not_set(&missing);
+            // The built-in registry is no file of the user's to look into.
+            let asking = match section.at.file.order {
+                usize::MAX => String::new(),
+                _ => format!(" ({} asks for {it})", section.at),
+            };
             asked.field.problem(format!(
-                "`{name}` cannot be used: {what}; set {it} where the gateway runs, or in \
+                "`{name}` cannot be used: {what}{asking}; set {it} where the gateway runs, or in \
                  environment_variables"
             ));
             return None;
@@ -210,7 +178,7 @@ impl Reader<'_> {
             Some(field) => parts::read_address(&field, self.policy, !self.policy.block_private),
             None => self.endpoint_variable(asked),
         };
-        section.get("docs");
+        registry::check_docs(&section);
         Some(self.draft(asked, section, address, shared))
     }
 
@@ -278,6 +246,9 @@ impl Reader<'_> {
     }
 
     fn report_unknown(&self, asked: &Asked<'_>, settings: Option<&Node>) {
+        if self.registry.is_broken {
+            return;
+        }
         let name = asked.name.as_str();
         if known::CALLBACKS.contains(&name) {
             asked.field.warning(format!(
@@ -329,11 +300,10 @@ impl Reader<'_> {
 
 /// The names in the three lists, in the order of the file's lists, each once.
 fn asked<'a>(litellm: &Section<'a>) -> Vec<Asked<'a>> {
-    let outcomes = [EventType::Completion, EventType::Error];
     let lists = [
-        ("callbacks", &outcomes[..]),
-        ("success_callback", &outcomes[..1]),
-        ("failure_callback", &outcomes[1..]),
+        ("callbacks", &OUTCOMES[..]),
+        ("success_callback", &OUTCOMES[..1]),
+        ("failure_callback", &OUTCOMES[1..]),
     ];
     let mut all: Vec<Asked<'a>> = Vec::new();
     for (list, event_types) in lists {
@@ -349,17 +319,20 @@ fn asked<'a>(litellm: &Section<'a>) -> Vec<Asked<'a>> {
     all
 }
 
-/// What both the lists and the entry ask for.
-fn read_event_types(asked: &Asked<'_>, section: &Section<'_>) -> Vec<EventType> {
-    let outcomes = [EventType::Completion, EventType::Error];
-    let field = section.get("event_types");
-    let own = field.as_ref().map_or_else(|| outcomes.to_vec(), parts::events::event_types);
-    if let Some(field) = &field
-        && own.iter().any(|kind| !outcomes.contains(kind))
-    {
+/// The types that an entry asks for, of those that LiteLLM's payload has.
+pub(crate) fn own_event_types(field: &Field<'_>) -> Vec<EventType> {
+    let own = parts::events::event_types(field);
+    if own.iter().any(|kind| !OUTCOMES.contains(kind)) {
         field.warning("`generic_api` has a form for llm_api_success and llm_api_failure only");
     }
-    let both: Vec<_> = outcomes
+    own
+}
+
+/// What both the lists and the entry ask for.
+fn read_event_types(asked: &Asked<'_>, section: &Section<'_>) -> Vec<EventType> {
+    let field = section.get("event_types");
+    let own = field.as_ref().map_or_else(|| OUTCOMES.to_vec(), own_event_types);
+    let both: Vec<_> = OUTCOMES
         .into_iter()
         .filter(|kind| own.contains(kind) && asked.event_types.contains(kind))
         .collect();

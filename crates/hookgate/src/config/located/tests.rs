@@ -122,3 +122,11 @@ fn files_that_cannot_be_read_are_problems() {
     let large = write("large.yaml", &vec![b'#'; (FILE_BYTES_MAX + 1) as usize]);
     assert_eq!(found(&large), "large.yaml: is larger than 4 MiB");
 }
+
+#[test]
+fn json_as_other_tools_write_it_is_read() {
+    let text =
+        "{\n\t\"a\": {\n\t\t\"b\": \"x \\ud83d\\ude00 \\/ \\u00e9\",\n\t\t\"c\": []\n\t}\n}\n";
+    let expected: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(to_json(&tree(text)), expected);
+}

@@ -21,6 +21,28 @@ use crate::config::{
 
 use super::{Address, Headers, events, format, rules, signing};
 
+/// The keys that an entry may have, whichever section it stands in. A test compares them with what
+/// is read.
+pub(crate) const KEYS: [&str; 17] = [
+    "enabled",
+    "allow_private",
+    "method",
+    "headers",
+    "compat",
+    "sample_rate",
+    "rate_limit",
+    "privacy",
+    "compression",
+    "strict_order",
+    "filters",
+    "rules",
+    "signed_content",
+    "secret",
+    "tls",
+    "batch_size",
+    "flush_interval",
+];
+
 /// What an entry may say for itself, whichever section it stands in.
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of the file")]
 pub(crate) struct Entry {
