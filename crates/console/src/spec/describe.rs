@@ -1,0 +1,131 @@
+//! A destination as a spec: every setting as it is in force, and no secret.
+
+use domain::{
+    destination::{Destination, EventFilter, FilterRules, Format},
+    event::EventType,
+};
+use webhook::format::events_per_body_max;
+
+use super::{
+    DestinationSpec, FilterSpec, FormatName, LogicName, RuleGroupSpec, RuleSpec, RuleValue,
+    RulesSpec,
+};
+
+/// Texts shorter than this show nothing of themselves.
+const SHOWN_CHARS_MIN: usize = 24;
+
+/// A secret as it may be shown: its first and last four characters if that leaves enough in the dark
+/// (`Bear...oken`, as `OpenRouter` shows them), else `***`. What begins `whsec_` or `whsk_` shows that.
+pub(crate) fn mask(secret: &str) -> String {
+    let chars: Vec<char> = secret.chars().collect();
+    if chars.len() < SHOWN_CHARS_MIN {
+        return "***".to_owned();
+    }
+    let prefix = ["whsec_", "whsk_"].into_iter().find(|prefix| secret.starts_with(prefix));
+    let start = prefix.map_or_else(|| chars[..4].iter().collect(), str::to_owned);
+    let end: String = chars[chars.len() - 4..].iter().collect();
+    format!("{start}...{end}")
+}
+
+/// Every setting of a destination, as it is in force; secrets are masked.
+pub(crate) fn describe(destination: &Destination) -> DestinationSpec {
+    let signing = destination.signing.as_ref();
+    let secret = signing.and_then(|signing| signing.secrets.first());
+    let headers = destination.headers.iter();
+    let batch = Some(&destination.batch).filter(|_| events_per_body_max(destination.format) > 1);
+    let spec = DestinationSpec {
+        name: Some(destination.name.as_str().to_owned()),
+        url: Some(destination.url.clone()),
+        method: Some(destination.method.into()),
+        headers: Some(headers.map(|(n, value)| (n.clone(), mask(value.expose()))).collect()),
+        secret: secret.map(|secret| mask(secret.expose())),
+        signed_content: signing.map(|signing| signing.signed_content.into()),
+        compat: Some(destination.compat.into()),
+        event_types: Some(destination.event_types.iter().map(|kind| (*kind).into()).collect()),
+        filters: Some(
+            destination
+                .filters
+                .iter()
+                .map(|(kind, filter)| ((*kind).into(), describe_filter(*kind, filter)))
+                .collect(),
+        ),
+        rules: destination.rules.as_ref().map(describe_rules),
+        sample_rate: Some(destination.sample_rate),
+        batch_size: batch.and_then(|batch| u32::try_from(batch.events_max).ok()),
+        flush_interval: batch.map(|batch| batch.flush_interval.as_secs_f64()),
+        rate_limit: destination.rate_limit,
+        timeout_ms: u32::try_from(destination.timeout.as_millis()).ok(),
+        privacy: Some(destination.privacy),
+        compression: Some(destination.compression.into()),
+        ..DestinationSpec::default()
+    };
+    with_format(spec, destination.format)
+}
+
+/// A spec that stands for no destination, with its secrets masked.
+pub(crate) fn masked(spec: &DestinationSpec) -> DestinationSpec {
+    let mut spec = spec.clone();
+    for value in spec.headers.iter_mut().flatten().map(|(_, value)| value) {
+        *value = mask(value);
+    }
+    spec.secret = spec.secret.as_deref().map(mask);
+    spec
+}
+
+fn with_format(spec: DestinationSpec, format: Format) -> DestinationSpec {
+    match format {
+        Format::Event => DestinationSpec { format: Some(FormatName::Event), ..spec },
+        Format::GenericApi(log_format) => DestinationSpec {
+            format: Some(FormatName::GenericApi),
+            log_format: Some(log_format.into()),
+            ..spec
+        },
+        Format::Otlp(otlp) => DestinationSpec {
+            format: Some(FormatName::Otlp),
+            profile: Some(otlp.profile.into()),
+            integers: Some(otlp.integers.into()),
+            ..spec
+        },
+        Format::Helicone(helicone) => DestinationSpec {
+            format: Some(FormatName::Helicone),
+            include_data: Some(helicone.include_data),
+            bodies: Some(helicone.bodies.into()),
+            ..spec
+        },
+        Format::CloudEvents(mode) => DestinationSpec {
+            format: Some(FormatName::CloudEvents),
+            mode: Some(mode.into()),
+            ..spec
+        },
+        Format::LitellmAlert => DestinationSpec { format: Some(FormatName::LitellmAlert), ..spec },
+    }
+}
+
+fn describe_filter(kind: EventType, filter: &EventFilter) -> FilterSpec {
+    let severity = filter.severity.iter().map(|severity| (*severity).into());
+    FilterSpec {
+        models: filter.models.clone(),
+        min_tokens: filter.min_tokens.filter(|_| kind == EventType::Completion),
+        severity: severity.collect(),
+        keys: filter.keys.clone(),
+        end_users: filter.end_users.clone(),
+        tags: filter.tags.clone(),
+        properties: filter.properties.iter().cloned().collect(),
+    }
+}
+
+fn describe_rules(rules: &FilterRules) -> RulesSpec {
+    let groups = rules.groups.iter().map(|group| RuleGroupSpec {
+        logic: Some(if group.any { LogicName::Or } else { LogicName::And }),
+        rules: group
+            .rules
+            .iter()
+            .map(|rule| RuleSpec {
+                field: Some(rule.field.into()),
+                operator: Some(rule.operator.into()),
+                value: Some(RuleValue::Text(rule.value.clone())),
+            })
+            .collect(),
+    });
+    RulesSpec { enabled: Some(true), groups: groups.collect() }
+}
