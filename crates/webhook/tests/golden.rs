@@ -8,6 +8,8 @@
 mod cases;
 #[path = "support/destinations.rs"]
 mod destinations;
+#[path = "support/lines.rs"]
+mod lines;
 #[path = "support/notes.rs"]
 mod notes;
 
@@ -57,7 +59,7 @@ fn compare(folder: &str, name: &str, items: &[Item]) {
         let _: serde_json::Value = serde_json::from_str(text).unwrap();
         assert!(!text.contains(['\n', '\r']), "{name}: an item is one line");
         writeln!(shown, "{}", item.id).unwrap();
-        writeln!(shown, "{}", two_levels(text)).unwrap();
+        writeln!(shown, "{}", lines::two_levels(text)).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     insta::with_settings!({
@@ -67,37 +69,6 @@ fn compare(folder: &str, name: &str, items: &[Item]) {
     }, {
         insta::assert_snapshot!(name, shown);
     });
-}
-
-/// The text with a line for each member of the object and of its members.
-fn two_levels(json: &str) -> String {
-    let (mut out, mut depth, mut in_string, mut is_escaped) = (String::new(), 0, false, false);
-    let mut chars = json.chars().peekable();
-    while let Some(c) = chars.next() {
-        if in_string {
-            in_string = is_escaped || c != '"';
-            is_escaped = !is_escaped && c == '\\';
-            out.push(c);
-            continue;
-        }
-        let is_end = matches!(c, '}' | ']');
-        if is_end && depth <= 2 && !out.ends_with(['{', '[']) {
-            write!(out, "\n{}", "  ".repeat(depth - 1)).unwrap();
-        }
-        out.push(c);
-        in_string = c == '"';
-        match c {
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth -= 1,
-            ':' if depth <= 2 => out.push(' '),
-            _ => {}
-        }
-        let begins_line = matches!(c, '{' | '[' | ',') && depth <= 2;
-        if begins_line && !matches!(chars.peek(), Some('}' | ']')) {
-            write!(out, "\n{}", "  ".repeat(depth)).unwrap();
-        }
-    }
-    out
 }
 
 #[test]
@@ -377,8 +348,8 @@ proptest! {
         endpoint in prop::sample::select(ENDPOINTS.to_vec()),
     ) {
         let bytes = |json: &serde_json::Value| {
-            let bytes = if is_pretty { serde_json::to_vec_pretty(json) } else { serde_json::to_vec(json) };
-            Payload::whole(bytes.unwrap().into())
+            let text = if is_pretty { format!("{json:#}") } else { json.to_string() };
+            Payload::whole(text.into())
         };
         let case = with_bodies("success", bytes(&request), bytes(&response), endpoint);
         let cloud_events = Format::CloudEvents(CloudEventsMode::Structured);

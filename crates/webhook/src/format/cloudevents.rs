@@ -1,8 +1,8 @@
 //! `CloudEvents` 1.0 around gateway events: structured mode, or a batch of them.
 //!
 //! `data` is what the `event` format writes, so this module decides about the envelope only:
-//! `id` is the event's id, `type` the event's type behind `ai.hookgate.`, `subject` the request's id
-//! or the destination's name, where there is one.
+//! `id` is the event's id, `type` the event's type behind `ai.hookgate.`, `subject` the request's
+//! id or the destination's name, where there is one.
 //!
 //! Names and content types are those of the `CloudEvents` specification 1.0.2 and its JSON format.
 

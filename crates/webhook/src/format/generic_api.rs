@@ -67,8 +67,8 @@ impl Told<'_> {
     }
 }
 
-/// How payloads are put into a body. LiteLLM says `application/json` for `ndjson` too, and receivers
-/// that want another type set it in the destination's headers.
+/// How payloads are put into a body. LiteLLM says `application/json` for `ndjson` too, and
+/// receivers that want another type set it in the destination's headers.
 pub(super) fn shape(log_format: LogFormat) -> Shape {
     match log_format {
         LogFormat::JsonArray => Shape::many(["[", ",", "]"], "application/json"),

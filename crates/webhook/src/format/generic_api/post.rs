@@ -86,8 +86,8 @@ impl<'a> Post<'a> {
         matches!(self.told, Told::Failure(_))
     }
 
-    /// Whether it is about one of the two APIs that LiteLLM logs apart from the others, with less of
-    /// the request: `/v1/messages` and `/v1/responses`.
+    /// Whether it is about one of the two APIs that LiteLLM logs apart from the others, with less
+    /// of the request: `/v1/messages` and `/v1/responses`.
     pub(super) fn is_apart(&self) -> bool {
         matches!(self.call.endpoint, Endpoint::Messages | Endpoint::Responses)
     }

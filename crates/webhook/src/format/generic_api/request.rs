@@ -143,7 +143,7 @@ const TEXTUAL: [&str; 13] = [
     "output_format",
 ];
 
-/// Writes what was asked as messages, long base64 texts cut out; null if the request cannot be read.
+/// Writes what was asked as messages, long base64 texts cut out; null if it cannot be read.
 ///
 /// Messages stay as the caller wrote them; a prompt or an input becomes a user's message for each
 /// text in it, and stays as it is if it is neither a text nor a list of texts.
