@@ -30,6 +30,7 @@ use crate::{
     books::Books,
     breaker::Breaker,
     notes::Telling,
+    pace::Pace,
     reading::Gathering,
     roster::{BreakerStatus, Standing, Start, View},
     sending::{Queue, Running, Target, Tried},
@@ -97,6 +98,8 @@ pub(crate) struct Lane {
     pub(crate) running: HashMap<tokio::task::Id, Running>,
     pub(crate) primary_breaker: Breaker,
     pub(crate) backup_breaker: Breaker,
+    pub(crate) primary_pace: Pace,
+    pub(crate) backup_pace: Pace,
     /// Not before this, by the destination's own rate limit.
     pub(crate) next_send_at: Timestamp,
     pub(crate) probe_parked_next: bool,
@@ -135,6 +138,7 @@ impl Lane {
             tracing::warn!(destination = %name, records, "Retention deleted records unread.");
             cursor = Sequence(oldest.0 - 1);
         }
+        let most = if destination.strict_order { 1 } else { destination.concurrent_deliveries };
         let mut lane = Self {
             backup: destination
                 .backup
@@ -152,6 +156,8 @@ impl Lane {
             running: HashMap::new(),
             primary_breaker: Breaker::default(),
             backup_breaker: Breaker::default(),
+            primary_pace: Pace::new(most),
+            backup_pace: Pace::new(most),
             next_send_at: Timestamp::default(),
             probe_parked_next: false,
             books: Books::new(stored.unwrap_or_default()),
@@ -240,6 +246,7 @@ impl Lane {
                 attempts: Attempts::stored(row.attempts),
                 due_at: row.due_at,
                 reason: row.reason,
+                is_thin: false,
             };
             self.shelf.park(waiting, false);
         }
@@ -267,7 +274,6 @@ impl Lane {
 
     /// Says how it stands to whoever looks.
     fn publish(&self) {
-        let most = self.destination.concurrent_deliveries;
         let breaker = match self.primary_breaker.open_since() {
             Some(since) => BreakerStatus::Open { since, probe_at: self.primary_breaker.room_at() },
             None => BreakerStatus::Closed,
@@ -276,7 +282,7 @@ impl Lane {
             cursor: self.window.cursor(),
             in_flight: self.attempts.len(),
             waiting: self.queue.len() + self.shelf.len() + usize::from(!self.gathering.is_empty()),
-            concurrency: self.primary_breaker.room(most, self.now()),
+            concurrency: self.primary_breaker.room(self.primary_pace.limit(), self.now()),
             breaker,
             delivered_at: self.delivered_at,
             failing_since: self.failing_since,
@@ -286,6 +292,13 @@ impl Lane {
     /// Whether nothing but probes may be sent: the receiver is down, and so is its backup, if any.
     pub(crate) fn is_down(&self) -> bool {
         self.primary_breaker.is_open() && (self.backup.is_none() || self.backup_breaker.is_open())
+    }
+
+    pub(crate) fn pace(&mut self, target: Target) -> &mut Pace {
+        match target {
+            Target::Primary => &mut self.primary_pace,
+            Target::Backup => &mut self.backup_pace,
+        }
     }
 
     pub(crate) fn breaker(&mut self, target: Target) -> &mut Breaker {

@@ -25,6 +25,8 @@ mod sending;
 
 mod settling;
 
+mod shrinking;
+
 mod books;
 
 mod events;
@@ -36,6 +38,8 @@ mod window;
 mod shelf;
 
 mod breaker;
+
+mod pace;
 
 pub mod send;
 

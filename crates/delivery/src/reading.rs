@@ -197,6 +197,7 @@ pub(crate) fn delivery(destination: &Destination, items: &[Item]) -> Delivery {
         attempts: Attempts::default(),
         body: Some(format::join(destination, items)),
         is_parked: false,
+        is_thin: false,
     }
 }
 

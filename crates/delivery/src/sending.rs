@@ -1,12 +1,14 @@
 //! Which delivery goes next, to whom, and the attempt itself.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use domain::{delivery::EventRef, destination::Destination, id::DeliveryId, time::Timestamp};
 use webhook::{body::Body, format, request};
 
 use crate::{
+    breaker::Breaker,
     lane::{Ending, Lane},
+    pace::Pace,
     reading::{RebuildError, delivery, rebuild},
     send::{SendLimits, Sent},
     service::Shared,
@@ -24,6 +26,8 @@ pub(crate) struct Delivery {
     pub(crate) body: Option<Body>,
     /// Whether a row keeps it, so that the cursor may pass it.
     pub(crate) is_parked: bool,
+    /// Whether it goes without message texts, because the receiver does not take it with them.
+    pub(crate) is_thin: bool,
 }
 
 impl Delivery {
@@ -31,9 +35,9 @@ impl Delivery {
         self.body.as_ref().map_or(0, Body::len)
     }
 
-    fn of(waiting: Waiting) -> Self {
-        let Waiting { id, events, attempts, .. } = waiting;
-        Self { id, events, attempts, body: None, is_parked: true }
+    pub(crate) fn of(waiting: Waiting) -> Self {
+        let Waiting { id, events, attempts, is_thin, .. } = waiting;
+        Self { id, events, attempts, body: None, is_parked: true, is_thin }
     }
 }
 
@@ -48,6 +52,12 @@ impl Queue {
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.bytes();
         self.deliveries.push_back(delivery);
+    }
+
+    /// Puts one back before all others.
+    pub(crate) fn push_front(&mut self, delivery: Delivery) {
+        self.bytes += delivery.bytes();
+        self.deliveries.push_front(delivery);
     }
 
     fn pop(&mut self) -> Option<Delivery> {
@@ -138,9 +148,8 @@ impl Lane {
             let Some(target) = self.target(now) else { return };
             let Some(work) = self.next_work(target, now) else { return };
             if let Some(per_second) = self.destination.rate_limit {
-                let gap = Duration::from_secs(1) / per_second.max(1);
-                // A pause is not saved up for a burst.
-                self.next_send_at = self.next_send_at.max(now).plus(gap);
+                self.next_send_at =
+                    webhook::schedule::send_next_at(per_second, self.next_send_at, now);
             }
             self.start(work, target, now);
         }
@@ -148,33 +157,49 @@ impl Lane {
 
     /// Who may be sent to now: the destination itself, or its backup while it is failing.
     fn target(&self, now: Timestamp) -> Option<Target> {
-        let running = |target| self.running.values().filter(|r| r.target == target).count();
-        let most = self.destination.concurrent_deliveries;
-        if running(Target::Primary) < self.primary_breaker.room(most, now) {
+        if self.destination.strict_order && !self.running.is_empty() {
+            return None;
+        }
+        let room = |breaker: &Breaker, pace: &Pace| breaker.room(pace.limit(), now);
+        if self.in_flight(Target::Primary) < room(&self.primary_breaker, &self.primary_pace) {
             return Some(Target::Primary);
         }
         let may_stand_in = self.backup.is_some() && self.primary_breaker.needs_backup(now);
-        let room = self.backup_breaker.room(most, now);
-        (may_stand_in && running(Target::Backup) < room).then_some(Target::Backup)
+        let room = room(&self.backup_breaker, &self.backup_pace);
+        (may_stand_in && self.in_flight(Target::Backup) < room).then_some(Target::Backup)
+    }
+
+    /// Attempts that run at one receiver.
+    pub(crate) fn in_flight(&self, target: Target) -> usize {
+        self.running.values().filter(|running| running.target == target).count()
     }
 
     fn next_work(&mut self, target: Target, now: Timestamp) -> Option<Work> {
         let probing = self.breaker(target).is_open();
-        // Probes take turns between new and parked ones: a delivery that this receiver never takes
-        // must not keep the others from showing that it is back.
-        let parked_first = !probing || std::mem::take(&mut self.probe_parked_next);
-        if probing && !parked_first {
-            self.probe_parked_next = true;
-        }
-        let queued = |lane: &mut Self| lane.queue.pop().map(Work::Delivery);
-        let parked = |lane: &mut Self| {
-            let waiting = lane.shelf.take(now, probing)?;
-            Some(Work::Delivery(Delivery::of(waiting)))
+        let parked_first = if self.destination.strict_order {
+            if self.shelf.holds_up() {
+                return self.next_parked(now, probing);
+            }
+            false
+        } else {
+            // Probes take turns between new and parked ones: a delivery that this receiver never
+            // takes must not keep the others from showing that it is back.
+            let parked_first = !probing || std::mem::take(&mut self.probe_parked_next);
+            self.probe_parked_next |= probing && !parked_first;
+            parked_first
         };
-        let first = if parked_first { parked(self) } else { queued(self) };
-        first
-            .or_else(|| self.streams.next(now).map(Work::Piece))
-            .or_else(|| if parked_first { queued(self) } else { parked(self) })
+        let first = if parked_first { self.next_parked(now, probing) } else { self.next_queued() };
+        first.or_else(|| self.streams.next(now).map(Work::Piece)).or_else(|| {
+            if parked_first { self.next_queued() } else { self.next_parked(now, probing) }
+        })
+    }
+
+    fn next_queued(&mut self) -> Option<Work> {
+        self.queue.pop().map(Work::Delivery)
+    }
+
+    fn next_parked(&mut self, now: Timestamp, early: bool) -> Option<Work> {
+        self.shelf.take(now, early).map(Delivery::of).map(Work::Delivery)
     }
 
     fn start(&mut self, work: Work, target: Target, now: Timestamp) {
@@ -182,8 +207,13 @@ impl Lane {
             (Target::Backup, Some(backup)) => Arc::clone(backup),
             _ => Arc::clone(&self.destination),
         };
+        let mut written_for = Arc::clone(&self.destination);
         let (id, events, body) = match &work {
             Work::Delivery(delivery) => {
+                if delivery.is_thin {
+                    let full = Destination::clone(&written_for);
+                    written_for = Arc::new(Destination { privacy: true, ..full });
+                }
                 (delivery.id.clone(), delivery.events.clone(), delivery.body.clone())
             }
             Work::Piece(merged) => {
@@ -195,7 +225,7 @@ impl Lane {
         self.breaker(target).began();
         let attempt = Attempt {
             shared: Arc::clone(&self.shared),
-            written_for: Arc::clone(&self.destination),
+            written_for,
             destination,
             id,
             events,

@@ -18,7 +18,7 @@ use crate::{
     lane::{Ending, Lane},
     notes,
     roster::Disabled,
-    send::Sent,
+    send::{SendErrorKind, Sent},
     sending::{Delivery, Running, Target, Tried, Work},
     shelf::Waiting,
     streaming::Released,
@@ -29,7 +29,7 @@ const WORTH_TELLING: Duration = Duration::from_mins(1);
 
 /// Whether another attempt makes sense.
 #[derive(Clone, Copy)]
-enum Again {
+pub(crate) enum Again {
     /// It does, and the receiver asked to wait so long; zero if it asked for nothing.
     After(Duration),
     /// It would end the same way.
@@ -49,6 +49,7 @@ impl Lane {
             Tried::Sent(sent) => {
                 let verdict = judge(sent.answer.as_ref(), &self.destination, now);
                 self.note_attempt(&running, &sent, &verdict);
+                self.note_pace(&running, &sent, now);
                 let wants_no_more = sent.answer.is_ok_and(|answer| answer.wants_no_more());
                 let target = running.target;
                 self.settle(running, verdict, now);
@@ -69,14 +70,35 @@ impl Lane {
         }
     }
 
-    fn learned_nothing(&mut self, target: Target, now: Timestamp) {
+    pub(crate) fn learned_nothing(&mut self, target: Target, now: Timestamp) {
         let retry = self.destination.retry.clone();
         self.breaker(target).learned_nothing(&retry, now);
     }
 
+    fn note_pace(&mut self, running: &Running, sent: &Sent, now: Timestamp) {
+        // This one was among them, and is not any more.
+        let in_flight = self.in_flight(running.target) + 1;
+        let began = running.started_at;
+        let pace = self.pace(running.target);
+        match &sent.answer {
+            Ok(answer) if matches!(answer.status, 429 | 503) => pace.overloaded(began, now),
+            Ok(_) => pace.answered(began, sent.duration, in_flight),
+            Err(error) if matches!(error.kind, SendErrorKind::Timeout(_)) => {
+                pace.overloaded(began, now);
+            }
+            // A receiver that is not there is not slow.
+            Err(_) => {}
+        }
+    }
+
     fn note_attempt(&mut self, running: &Running, sent: &Sent, verdict: &Verdict) {
         let Work::Delivery(delivery) = &running.work else { return };
-        let by = if running.target == Target::Backup { " (backup)" } else { "" };
+        let by = match (running.target, delivery.is_thin) {
+            (Target::Primary, false) => "",
+            (Target::Primary, true) => " (without texts)",
+            (Target::Backup, false) => " (backup)",
+            (Target::Backup, true) => " (backup, without texts)",
+        };
         let result = match verdict {
             Verdict::Delivered => format!("delivered{by}"),
             Verdict::DeliveredInPart { remark } => format!("delivered{by}; {remark}"),
@@ -110,9 +132,8 @@ impl Lane {
                 }
                 self.failed(running, Again::After(after.unwrap_or_default()), reason, now);
             }
-            Verdict::GiveUp { reason } | Verdict::TooLarge { reason } => {
-                self.failed(running, Again::Useless, reason, now);
-            }
+            Verdict::GiveUp { reason } => self.failed(running, Again::Useless, reason, now),
+            Verdict::TooLarge { reason } => self.too_large(running, reason, now),
             Verdict::Aborted { reason } => self.aborted(running, reason, now),
             Verdict::Gone => {
                 let dice = fastrand::f64();
@@ -171,7 +192,7 @@ impl Lane {
     }
 
     fn delivered(&mut self, running: Running, now: Timestamp) {
-        let most = self.destination.concurrent_deliveries;
+        let most = self.pace(running.target).limit();
         if let Some(down_since) = self.breaker(running.target).succeeded(most) {
             self.taken_for_back(running.target, down_since, now);
         }
@@ -202,7 +223,13 @@ impl Lane {
         }
     }
 
-    fn failed(&mut self, mut running: Running, again: Again, reason: String, now: Timestamp) {
+    pub(crate) fn failed(
+        &mut self,
+        mut running: Running,
+        again: Again,
+        reason: String,
+        now: Timestamp,
+    ) {
         let (id, target) = (running.id(), running.target);
         tracing::debug!(
             destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
@@ -236,7 +263,13 @@ impl Lane {
                 return self.take_released(released);
             }
         };
-        if is_down {
+        if self.destination.strict_order {
+            if !delivery.is_parked && self.shelf.has_doomed() {
+                // It was to show whether the receiver takes anything; it does not.
+                self.shelf.pardon(std::iter::empty());
+                return self.queue.push_front(delivery);
+            }
+        } else if is_down {
             return self.keep(delivery, reason, now);
         }
         self.shelf.count(&mut delivery.attempts);
@@ -255,8 +288,12 @@ impl Lane {
     fn taken_for_down(&mut self, running: &mut Running, reason: &str) {
         let target = running.target;
         tracing::warn!(destination = %self.name(), ?target, reason, "The receiver is down.");
-        let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
-        self.shelf.pardon(in_flight.chain(running.attempts_mut()));
+        // Where order is strict nothing else may show whose fault it is until it has had its
+        // attempts.
+        if !self.destination.strict_order {
+            let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
+            self.shelf.pardon(in_flight.chain(running.attempts_mut()));
+        }
         let released = self.streams.give_up();
         self.take_released(released);
     }
@@ -266,8 +303,8 @@ impl Lane {
         if !delivery.is_parked {
             return self.queue.push(delivery);
         }
-        let Delivery { id, events, attempts, .. } = delivery;
-        self.shelf.park(Waiting { id, events, attempts, due_at: now, reason }, false);
+        let Delivery { id, events, attempts, is_thin, .. } = delivery;
+        self.shelf.park(Waiting { id, events, attempts, due_at: now, reason, is_thin }, false);
     }
 
     fn put_back(&mut self, running: Running, reason: &str, now: Timestamp) {
@@ -282,14 +319,20 @@ impl Lane {
         }
     }
 
-    fn park(&mut self, delivery: Delivery, due_at: Timestamp, reason: String, doomed: bool) {
+    pub(crate) fn park(
+        &mut self,
+        delivery: Delivery,
+        due_at: Timestamp,
+        reason: String,
+        doomed: bool,
+    ) {
         if !delivery.is_parked {
             for event in &delivery.events {
                 self.window.release(event.sequence);
             }
         }
-        let Delivery { id, events, attempts, .. } = delivery;
-        let waiting = Waiting { id, events, attempts, due_at, reason };
+        let Delivery { id, events, attempts, is_thin, .. } = delivery;
+        let waiting = Waiting { id, events, attempts, due_at, reason, is_thin };
         self.books.pending.parked.push(self.shelf.row(&waiting));
         self.shelf.park(waiting, doomed);
     }
@@ -357,11 +400,10 @@ impl Lane {
             destination = %self.name(), delivery.id = %waiting.id, reason,
             "A delivery is given up; `hookgate dead-letters` shows it."
         );
-        let Waiting { id, events, attempts, .. } = waiting;
-        self.bury(Delivery { id, events, attempts, body: None, is_parked: true }, reason, now);
+        self.bury(Delivery::of(waiting), reason, now);
     }
 
-    fn take_released(&mut self, released: Released) {
+    pub(crate) fn take_released(&mut self, released: Released) {
         for sequence in released.sequences {
             self.window.release(sequence);
         }

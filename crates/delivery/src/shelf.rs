@@ -30,6 +30,7 @@ pub(crate) struct Waiting {
     pub(crate) attempts: Attempts,
     pub(crate) due_at: Timestamp,
     pub(crate) reason: String,
+    pub(crate) is_thin: bool,
 }
 
 /// Attempts of one delivery that count against `max_attempts`.
@@ -84,6 +85,17 @@ impl Shelf {
             self.doomed.push(waiting.id.clone());
         }
         self.waiting.insert(waiting.id.clone(), waiting);
+    }
+
+    /// Whether one waits that others may not overtake where order is strict. Those that are out of
+    /// attempts may be: the next that passes buries them.
+    pub(crate) fn holds_up(&self) -> bool {
+        self.waiting.len() > self.doomed.len()
+    }
+
+    /// Whether one is to be buried at the next success.
+    pub(crate) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
     }
 
     /// When the first is due.
@@ -164,7 +176,8 @@ mod tests {
         }
         let id = DeliveryId::new(id);
         let reason = "500".to_owned();
-        Waiting { id, events: Vec::new(), attempts, due_at: Timestamp::from_millis(1), reason }
+        let due_at = Timestamp::from_millis(1);
+        Waiting { id, events: Vec::new(), attempts, due_at, reason, is_thin: false }
     }
 
     fn ids(buried: &[Waiting]) -> Vec<&str> {

@@ -287,7 +287,7 @@ async fn a_receiver_that_reads_nothing_costs_its_timeout() {
     large.body = Bytes::from(vec![b'x'; 16 << 20]).into();
     let sent =
         sender().send(large, SendLimits { timeout: SHORT, allow_private: true, tls: None }).await;
-    assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Answer));
+    assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Send));
 }
 
 #[tokio::test]

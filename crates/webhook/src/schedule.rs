@@ -37,6 +37,23 @@ pub fn wait_before(
     Some(scaled(ceiling, dice).max(asked))
 }
 
+/// Returns when the next delivery may be sent after one that is sent `now`, at most `per_second` a
+/// second; `planned` is what this returned for the one before.
+///
+/// A receiver that counts in any window of a second finds at most `per_second`: the gaps are longer
+/// by the one delivery that a window holds more than it has gaps. A delivery that is sent later than
+/// planned lets the next follow sooner by at most half a gap; a pause is not saved up for a burst.
+pub fn send_next_at(per_second: u32, planned: Timestamp, now: Timestamp) -> Timestamp {
+    let per_second = per_second.max(1);
+    let gap = Duration::from_secs(1) / per_second;
+    if per_second < 10 {
+        // The half gap would be a burst of its own.
+        return planned.max(now).plus(gap + gap / 50);
+    }
+    let gap = gap + gap / per_second;
+    planned.max(now.minus(gap / 2)).plus(gap)
+}
+
 /// Returns how long an open breaker waits before its next probe, after `failures` in a row.
 ///
 /// The wait grows as an event's does, but lies in the upper half below its ceiling: what is down
@@ -139,6 +156,45 @@ mod tests {
         let policy = RetryPolicy { max_attempts: 1, ..doubling() };
         assert_eq!(wait_before(&policy, 1, 0.5, None), Some(Duration::ZERO));
         assert_eq!(wait_before(&policy, 2, 0.5, Some(SECOND)), None);
+    }
+
+    /// When deliveries go out whose sender wakes up to `late` after it may send.
+    fn sent_at(per_second: u32, count: usize, late: Duration) -> Vec<Timestamp> {
+        let mut dice = 7_u32;
+        let (mut now, mut planned) = (Timestamp::from_millis(1_000), Timestamp::default());
+        let mut times = Vec::new();
+        for _ in 0..count {
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            now = now.max(planned).plus(late.mul_f64(f64::from(dice) / f64::from(u32::MAX)));
+            times.push(now);
+            planned = send_next_at(per_second, planned, now);
+        }
+        times
+    }
+
+    #[test]
+    fn no_window_of_a_second_holds_more_than_the_rate() {
+        for per_second in [1, 2, 5, 10, 33, 200, 1_000] {
+            for late in [0, 1, 5, 200].map(Duration::from_millis) {
+                let times = sent_at(per_second, 3 * per_second as usize + 3, late);
+                for (index, first) in times.iter().enumerate() {
+                    let end = first.plus(SECOND);
+                    let inside = times[index..].iter().take_while(|at| **at < end).count();
+                    assert!(inside <= per_second as usize, "{inside} of {per_second}, {late:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sender_that_wakes_a_little_late_still_keeps_nearly_the_rate() {
+        for per_second in [10, 200] {
+            let late = SECOND / per_second / 3;
+            let times = sent_at(per_second, 1_000, late);
+            let whole = times[999].since(times[0]).as_secs_f64();
+            let rate = 999.0 / whole;
+            assert!(rate > 0.85 * f64::from(per_second), "{rate} of {per_second}");
+        }
     }
 
     #[test]

@@ -350,9 +350,7 @@ fn acts(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use domain::{
-        destination::{Otlp, RetryPolicy, SignatureAlgorithm, SignedContent, Signing},
-    };
+    use domain::destination::{Otlp, RetryPolicy, SignatureAlgorithm, SignedContent, Signing};
 
     use super::*;
 
