@@ -21,7 +21,8 @@ use domain::{
 };
 use sha2::{Digest, Sha256};
 
-use facts::{answered_model, key_name, model_names, total_tokens};
+pub(crate) use facts::answered_model;
+use facts::{key_name, model_names, total_tokens};
 pub use properties::{properties, user_id};
 pub use rules::{RuleError, check_rules};
 

@@ -292,6 +292,8 @@ fn keys_end_users_and_tags_narrow_by_who_called() {
     }
 }
 
+type Wanted<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn properties_must_all_be_there_with_their_values() {
     let with = |headers: &[(&str, &str)]| Call {
@@ -302,7 +304,7 @@ fn properties_must_all_be_there_with_their_values() {
     let plain =
         with(&[("helicone-property-environment", "Production"), ("helicone-session-id", "s")]);
     let overridden = with(&[("helicone-property-model", "mine"), ("helicone-user-id", "u-2")]);
-    let cases: &[(&[(&str, &str)], &Call, bool)] = &[
+    let cases: &[(Wanted<'_>, &Call, bool)] = &[
         (&[], &plain, true),
         (&[("environment", "Production")], &plain, true),
         (&[("Environment", "Production")], &plain, true),

@@ -242,7 +242,9 @@ fn a_packed_body_is_the_same_in_every_attempt_and_signed_as_it_is_sent() {
 
 fn join_pieces(pieces: &[&[u8]]) -> Body {
     let mut body = crate::body::Builder::default();
-    pieces.iter().for_each(|piece| body.push(&Bytes::copy_from_slice(piece)));
+    for piece in pieces {
+        body.push(&Bytes::copy_from_slice(piece));
+    }
     body.finish()
 }
 
