@@ -8,9 +8,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use domain::{
     call::{Call, Caller},
-    destination::{
-        Batch, Compat, Compression, Destination, Format, Method,
-    },
+    destination::{Batch, Compat, Compression, Destination, Format, Method},
     event::{Event, EventType},
     glob,
     id::{CallId, DestinationName, EventId},
@@ -346,14 +344,18 @@ fn may_match(search: &Search, record: &Record) -> bool {
     let is_of_kind = match record {
         Record::Admitted(_) => false,
         Record::Captured(_) => asks_for(EventType::Streaming),
-        Record::Sealed(_) => search.types.is_empty() || search.types.iter().any(|kind| {
-            matches!(kind, EventType::Completion | EventType::Error | EventType::RateLimit)
-        }),
+        Record::Sealed(_) => {
+            search.types.is_empty()
+                || search.types.iter().any(|kind| {
+                    matches!(kind, EventType::Completion | EventType::Error | EventType::RateLimit)
+                })
+        }
         Record::Noted(note) => search.types.is_empty() || asks_for(note.kind()),
     };
-    let is_of_key = search.key.as_deref().is_none_or(|glob| {
-        call_of_record(record).is_some_and(|call| is_of_key(call, glob))
-    });
+    let is_of_key = search
+        .key
+        .as_deref()
+        .is_none_or(|glob| call_of_record(record).is_some_and(|call| is_of_key(call, glob)));
     let at = time_of(record);
     let is_near = search.since.is_none_or(|since| since <= at.plus(DISORDER))
         && search.until.is_none_or(|until| at.minus(DISORDER) <= until);
@@ -387,7 +389,8 @@ fn is_of_model(event: &Event, pattern: &str) -> bool {
     let deployments = attempts.into_iter().flatten().map(|attempt| &attempt.deployment);
     event.call().is_some_and(|call| glob::matches(pattern, &call.model))
         || deployments.into_iter().any(|deployment| {
-            glob::matches(pattern, &deployment.model) || glob::matches(pattern, &deployment.model_name)
+            glob::matches(pattern, &deployment.model)
+                || glob::matches(pattern, &deployment.model_name)
         })
 }
 
@@ -404,7 +407,9 @@ fn weight(record: &Record) -> usize {
     const FACTS: usize = 512;
     FACTS
         + match record {
-            Record::Sealed(exchange) => exchange.request.bytes.len() + exchange.response.bytes.len(),
+            Record::Sealed(exchange) => {
+                exchange.request.bytes.len() + exchange.response.bytes.len()
+            }
             _ => 0,
         }
 }

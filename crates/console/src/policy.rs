@@ -1,6 +1,6 @@
 //! What holds for every destination that is made through a door. Built by `hookgate::config`.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use domain::{destination::Defaults, network::Network};
 
@@ -14,6 +14,8 @@ pub struct Policy {
     pub require_https: bool,
     /// The private networks that these destinations may be in (`security.allow_private_destinations`).
     pub private_networks: Vec<Network>,
+    /// The gateway's named keys, by the SHA-256 of each in hexadecimal: other systems name keys so.
+    pub key_names: HashMap<String, String>,
 }
 
 impl Policy {
@@ -27,6 +29,11 @@ impl Policy {
             )),
             Err(refusal) => Err(format!("must not be sent to: {refusal}")),
         }
+    }
+
+    /// The name of a key that was named by its hash; any other text is a name already.
+    pub(crate) fn key_name(&self, text: &str) -> String {
+        self.key_names.get(text).map_or(text, String::as_str).to_owned()
     }
 
     /// Whether an address lies in a private network that was opened.
@@ -58,6 +65,7 @@ pub(crate) mod tests {
             },
             require_https: true,
             private_networks: Vec::new(),
+            key_names: HashMap::new(),
         }
     }
 }

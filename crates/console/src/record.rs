@@ -2,12 +2,7 @@
 //!
 //! Invariant: the stored text holds no secret; those are in the store's sealed slots.
 
-use domain::{
-    destination::Destination,
-    id::DestinationName,
-    secret::Secret,
-    time::Timestamp,
-};
+use domain::{destination::Destination, id::DestinationName, secret::Secret, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::state::StoredDestination;
@@ -159,7 +154,8 @@ impl Record {
         now: Timestamp,
     ) -> Result<Destination, Vec<FieldProblem>> {
         let mut secrets: Vec<_> = self.secret.iter().cloned().collect();
-        secrets.extend(self.previous.iter().filter(|(_, until)| now < *until).map(|(s, _)| s.clone()));
+        secrets
+            .extend(self.previous.iter().filter(|(_, until)| now < *until).map(|(s, _)| s.clone()));
         check::check(&self.spec, &secrets, policy)
     }
 }

@@ -56,9 +56,7 @@ pub(crate) async fn read_object(body: Body) -> Result<Map<String, Value>, Proble
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Problem::invalid(vec![FieldProblem::new("", "must be a JSON object")])),
-        Err(error) => {
-            Err(Problem::new(Kind::BadRequest, format!("the body is not JSON: {error}")))
-        }
+        Err(error) => Err(Problem::new(Kind::BadRequest, format!("the body is not JSON: {error}"))),
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Parts {
     /// What became of it.
     pub lanes: Arc<dyn Lanes>,
     /// What calls cost, for events that are shown.
-    pub prices: Prices,
+    pub prices: Arc<Prices>,
     /// The operator's terms.
     pub policy: Policy,
     /// The time.
@@ -319,8 +319,7 @@ impl Console {
         check::take_credentials(&mut record.spec);
         let now = self.clock.now();
         record.updated_at = now;
-        let destination =
-            record.destination(&self.policy, now).map_err(ServiceError::Invalid)?;
+        let destination = record.destination(&self.policy, now).map_err(ServiceError::Invalid)?;
         self.destinations.put(record.to_stored()).await?;
         let is_enabled = record.is_enabled();
         let from = if is_enabled && !was_enabled { StartFrom::Head } else { StartFrom::Stored };

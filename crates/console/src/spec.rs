@@ -143,7 +143,7 @@ pub struct FilterSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub severity: Vec<SeverityName>,
-    /// Globs, matched against the name of the caller's key.
+    /// Globs, matched against the name of the caller's key; or a key's SHA-256 in hexadecimal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub keys: Vec<String>,

@@ -4,13 +4,23 @@
 use std::{net::SocketAddr, sync::Arc, thread::available_parallelism};
 
 use anyhow::Context;
+use console::{Console, Parts, Policy};
 use delivery::{
     Service,
     send::{Egress, Sender},
 };
-use domain::time::{Clock, SystemClock};
+use domain::{
+    call::Call,
+    destination::Destination,
+    time::{Clock, SystemClock},
+};
+use provider::price::Prices;
 use proxy::{Doors, Gateway, Server, Stopping};
-use store::sqlite::{self, Store};
+use spend::Ledger;
+use store::{
+    journal::Journal,
+    sqlite::{self, Store},
+};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -30,7 +40,8 @@ pub struct App {
     store: Store,
     address: SocketAddr,
     server: JoinHandle<()>,
-    delivery: JoinHandle<()>,
+    /// What ends once `settle` is cancelled.
+    settling: Vec<JoinHandle<()>>,
     stopping: Stopping,
     settle: CancellationToken,
 }
@@ -38,54 +49,63 @@ pub struct App {
 impl App {
     /// Starts everything; returns once callers can connect.
     pub fn start(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { proxy, store, destinations, delivery, egress, .. } = settings;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let callers = runtime("callers", cores)?;
         let background = runtime("delivery", cores.div_ceil(2))?;
-        let store = Store::open(store_config(store), Arc::clone(&clock))?;
-        let journal = store.journal();
-
-        let settled = background.block_on(proxy::recover(&*journal, &*clock))?;
+        let store = Store::open(store_config(settings.store.clone()), Arc::clone(&clock))?;
+        let world = World { journal: store.journal(), prices: Arc::new(Prices::new()), clock };
+        let settled = background.block_on(proxy::recover(&*world.journal, &*world.clock))?;
         if settled > 0 {
             tracing::warn!(calls = settled, "Calls that the last run left open are settled.");
         }
-        let config = delivery::config::Config {
-            settle_timeout: delivery.settle_timeout,
-            events_cached_max: EVENTS_CACHED_MAX,
-            disable_after: delivery.disable_after,
-        };
-        let networks = egress.allow_private_destinations;
-        let sender = Sender::with(Egress { networks, ..Egress::bundled() })?;
-        let (lanes, switches) = (store.lanes(), store.switches());
-        let (journal_read, ticks) = (Arc::clone(&journal), Arc::clone(&clock));
-        let service = Service::new(
-            config,
-            destinations,
-            journal_read,
-            lanes,
-            switches,
-            sender.clone(),
-            ticks,
-        );
-        background.block_on(service.register())?;
-        let control = service.control();
-        let wants_pieces: proxy::gateway::WantsPieces = Arc::new(move |_| control.wants_pieces());
+        let ledger = Arc::new(ledger(&settings, &store, &world));
+        background.block_on(ledger.catch_up())?;
 
-        let listen = proxy.listen;
+        let policy = policy(&settings);
+        let sender = sender(&settings)?;
+        let service = background.block_on(delivery(&settings, &policy, &store, &world, &sender))?;
+        let (control, pieces) = (service.control(), service.control());
+        let console = Console::new(Parts {
+            control,
+            destinations: store.destinations(),
+            files: settings.destinations,
+            journal: Arc::clone(&world.journal),
+            lanes: store.lanes(),
+            prices: world.prices,
+            policy,
+            clock: Arc::clone(&world.clock),
+            background: background.handle().clone(),
+        });
+
+        let listen = settings.proxy.listen;
         let listener = callers
             .block_on(TcpListener::bind(listen))
             .with_context(|| format!("could not listen on {listen}"))?;
         let address = listener.local_addr().context("could not read the listener's address")?;
         sender.refuse_listener(address);
-        let gateway =
-            Arc::new(Gateway::new(proxy, journal, clock, wants_pieces, Arc::new(|_: &_| None)));
+        let budgets = Arc::clone(&ledger);
+        let gateway = Gateway::new(
+            settings.proxy,
+            world.journal,
+            world.clock,
+            Arc::new(move |_| pieces.wants_pieces()),
+            Arc::new(move |call: &Call| budgets.refusal(call)),
+        );
         let stopping = Stopping::default();
         let settle = CancellationToken::new();
-        let server =
-            callers.spawn(Server::new(gateway, listener, Doors::none()).run(stopping.clone()));
-        let delivery = background.spawn(service.run(settle.clone()));
-        Ok(Self { callers, background, store, address, server, delivery, stopping, settle })
+        let doors = Doors { router: console::router(&console), owns: console::owns };
+        let server = Server::new(Arc::new(gateway), listener, doors).run(stopping.clone());
+        let server = callers.spawn(server);
+        let (counting, rotating) = (settle.clone(), settle.clone());
+        let settling = vec![
+            background.spawn(service.run(settle.clone())),
+            background.spawn(async move { ledger.run(counting).await }),
+            background.spawn(async move {
+                rotating.run_until_cancelled(console.end_rotations()).await;
+            }),
+        ];
+        Ok(Self { callers, background, store, address, server, settling, stopping, settle })
     }
 
     /// Where callers connect.
@@ -126,12 +146,77 @@ impl App {
         self.background.block_on(self.server).context("the server failed")?;
         self.callers.shutdown_background();
         self.settle.cancel();
-        self.background.block_on(self.delivery).context("delivery failed")?;
+        for task in self.settling {
+            self.background.block_on(task).context("delivery failed")?;
+        }
         self.background.shutdown_background();
         self.store.close();
         tracing::info!("Stopped.");
         Ok(())
     }
+}
+
+/// What both halves share.
+struct World {
+    journal: Arc<dyn Journal>,
+    prices: Arc<Prices>,
+    clock: Arc<dyn Clock>,
+}
+
+fn ledger(settings: &Settings, store: &Store, world: &World) -> Ledger {
+    Ledger::new(
+        settings.budgets.clone(),
+        settings.org_id.clone(),
+        Arc::clone(&world.journal),
+        store.spending(),
+        Arc::clone(&world.clock),
+        Arc::clone(&world.prices),
+    )
+}
+
+/// The terms of destinations that are made through a door.
+fn policy(settings: &Settings) -> Policy {
+    let keys = settings.proxy.keys.iter();
+    Policy {
+        defaults: settings.defaults.clone(),
+        require_https: settings.egress.doors_require_https,
+        private_networks: settings.egress.allow_private_destinations.clone(),
+        key_names: keys.map(|key| (key.hash.clone(), key.name.clone())).collect(),
+    }
+}
+
+fn sender(settings: &Settings) -> anyhow::Result<Sender> {
+    let networks = settings.egress.allow_private_destinations.clone();
+    Ok(Sender::with(Egress { networks, ..Egress::bundled() })?)
+}
+
+/// The lanes of the file's destinations and of those made through a door, ready to run.
+async fn delivery(
+    settings: &Settings,
+    policy: &Policy,
+    store: &Store,
+    world: &World,
+    sender: &Sender,
+) -> anyhow::Result<Service> {
+    let files: &[Destination] = &settings.destinations;
+    let made = store.destinations();
+    let restored = console::restore(&*made, files, policy, world.clock.now()).await?;
+    let config = delivery::config::Config {
+        settle_timeout: settings.delivery.settle_timeout,
+        events_cached_max: EVENTS_CACHED_MAX,
+        disable_after: settings.delivery.disable_after,
+    };
+    let service = Service::new(
+        config,
+        [files, &restored].concat(),
+        Arc::clone(&world.journal),
+        store.lanes(),
+        store.switches(),
+        sender.clone(),
+        Arc::clone(&world.clock),
+    );
+    service.register().await?;
+    Ok(service)
 }
 
 fn runtime(name: &'static str, threads: usize) -> anyhow::Result<Runtime> {
@@ -148,6 +233,7 @@ fn store_config(settings: StoreSettings) -> sqlite::Config {
         durability: settings.durability,
         retention: settings.retention,
         ballast_bytes: settings.ballast_bytes,
+        encryption_key: settings.encryption_key,
         ..sqlite::Config::with_defaults(settings.data_dir)
     }
 }

@@ -211,8 +211,7 @@ pub(crate) async fn read(
     Path((destination, id)): Path<(String, String)>,
 ) -> Result<Json<DeliveryDetailView>, Problem> {
     let DeliveryDetail { row, attempts, events } = find(&console, &destination, &id).await?;
-    let mut events: Vec<_> =
-        events.iter().map(|event| event.event.as_str().to_owned()).collect();
+    let mut events: Vec<_> = events.iter().map(|event| event.event.as_str().to_owned()).collect();
     if events.is_empty() && id.starts_with("evt_") {
         events.push(id);
     }

@@ -16,9 +16,7 @@ use utoipa::ToSchema;
 
 use super::{
     moment,
-    view::{
-        DestinationList, DestinationView, PreviewRequest, PreviewView, RotatedView, TestView,
-    },
+    view::{DestinationList, DestinationView, PreviewRequest, PreviewView, RotatedView, TestView},
 };
 use crate::{
     problem::{FieldProblem, Problem},

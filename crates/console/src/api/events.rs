@@ -211,9 +211,7 @@ async fn read_search(console: &Console, query: Option<&str>) -> Result<Search, P
 }
 
 async fn wanting(console: &Console, name: &str) -> Result<Arc<Destination>, Problem> {
-    let unknown = |message: &str| {
-        Problem::invalid(vec![FieldProblem::new("destination", message)])
-    };
+    let unknown = |message: &str| Problem::invalid(vec![FieldProblem::new("destination", message)]);
     let Ok(known) = console.get(name).await else {
         return Err(unknown("is not the name of a destination"));
     };

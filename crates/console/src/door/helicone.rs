@@ -156,7 +156,11 @@ struct Asked {
 fn read(given: Value) -> Result<Asked, Map<String, Value>> {
     let mut details = Map::new();
     let mut note = |field: &str, message: &str, value: Option<&Value>| {
-        let key = if field.is_empty() { "webhookData".to_owned() } else { format!("webhookData.{field}") };
+        let key = if field.is_empty() {
+            "webhookData".to_owned()
+        } else {
+            format!("webhookData.{field}")
+        };
         let mut detail = json!({"message": message});
         if let Some(value) = value {
             detail["value"] = value.clone();
@@ -233,9 +237,8 @@ impl Asked {
             Some(PropertyFilter { key: text(filter, "key")?, value: text(filter, "value")? })
         };
         let property_filters: Option<Vec<_>> = filters.iter().map(filter).collect();
-        let property_filters = property_filters.ok_or(
-            "Property filters must be an array of objects with key and value properties",
-        )?;
+        let property_filters = property_filters
+            .ok_or("Property filters must be an array of objects with key and value properties")?;
         let include_data = self.include_data;
         Ok(Own {
             destination: self.destination,
@@ -386,10 +389,16 @@ mod tests {
                 json!({"sampleRate": null, "propertyFilters": null}),
                 r#"{"sampleRate":100,"propertyFilters":[],"includeData":true}"#,
             ),
-            (json!({"sampleRate": 0}), r#"{"sampleRate":0,"propertyFilters":[],"includeData":true}"#),
+            (
+                json!({"sampleRate": 0}),
+                r#"{"sampleRate":0,"propertyFilters":[],"includeData":true}"#,
+            ),
             (json!({"sampleRate": "50"}), "Sample rate must be between 0 and 100"),
             (json!({"sampleRate": 100.1}), "Sample rate must be between 0 and 100"),
-            (json!({"sampleRate": -1, "propertyFilters": 1}), "Sample rate must be between 0 and 100"),
+            (
+                json!({"sampleRate": -1, "propertyFilters": 1}),
+                "Sample rate must be between 0 and 100",
+            ),
             (json!({"propertyFilters": {}}), "Property filters must be an array"),
             (json!({"propertyFilters": [null]}), filters),
             (json!({"propertyFilters": [{"key": "a"}]}), filters),
@@ -408,7 +417,8 @@ mod tests {
 
     #[test]
     fn two_values_of_one_property_match_nothing() {
-        let filter = |key: &str, value: &str| PropertyFilter { key: key.into(), value: value.into() };
+        let filter =
+            |key: &str, value: &str| PropertyFilter { key: key.into(), value: value.into() };
         let own = |property_filters| Own {
             destination: "https://a.example".to_owned(),
             config: Config { sample_rate: 50.into(), property_filters, include_data: true },

@@ -64,7 +64,8 @@ pub(crate) fn take_credentials(spec: &mut DestinationSpec) {
     spec.url = Some(url.into());
     let headers = spec.headers.get_or_insert_default();
     if !headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")) {
-        headers.insert("Authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(pair)));
+        headers
+            .insert("Authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(pair)));
     }
 }
 
@@ -164,14 +165,16 @@ impl Checker<'_> {
             return String::new();
         };
         let parsed = Url::parse(text.trim()).ok();
-        let parsed = parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let parsed =
+            parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(mut url) = parsed.filter(|_| text.len() <= URL_BYTES_MAX) else {
             self.problem("url", SHAPE);
             return String::new();
         };
         url.set_fragment(None);
         if url.scheme() == "http" && self.policy.require_https {
-            let message = "must begin with https://; security.require_https: false would allow http";
+            let message =
+                "must begin with https://; security.require_https: false would allow http";
             self.problem("url", message);
         }
         if let Some(Err(message)) = literal(&url).map(|ip| self.policy.check_address(ip)) {
@@ -261,9 +264,8 @@ impl Checker<'_> {
     fn event_types(&mut self, format: Format) -> Vec<EventType> {
         let known = format.event_types();
         let Some(given) = &self.spec.event_types else {
-            let by_itself = |kind: &EventType| {
-                *kind != EventType::Streaming && !kind.is_operational()
-            };
+            let by_itself =
+                |kind: &EventType| *kind != EventType::Streaming && !kind.is_operational();
             return known.iter().copied().filter(by_itself).collect();
         };
         if given.is_empty() {
@@ -296,7 +298,7 @@ impl Checker<'_> {
                     models: filter.models.clone(),
                     min_tokens: filter.min_tokens,
                     severity: filter.severity.iter().map(|name| (*name).into()).collect(),
-                    keys: filter.keys.clone(),
+                    keys: filter.keys.iter().map(|key| self.policy.key_name(key)).collect(),
                     end_users: filter.end_users.clone(),
                     tags: filter.tags.clone(),
                     properties: filter.properties.clone().into_iter().collect(),

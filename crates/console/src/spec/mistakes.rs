@@ -125,7 +125,11 @@ fn reworded(error: &str) -> String {
         "map" => "an object",
         other => other,
     };
-    if kind == expected { format!("must be {expected}") } else { format!("must be {expected}, not {kind}") }
+    if kind == expected {
+        format!("must be {expected}")
+    } else {
+        format!("must be {expected}, not {kind}")
+    }
 }
 
 #[cfg(test)]
