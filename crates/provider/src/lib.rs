@@ -35,17 +35,3 @@ pub mod usage;
 pub mod answer;
 
 pub mod derive;
-
-/// The names that chat calls knew before there were other APIs.
-pub mod openai {
-    use bytes::Bytes;
-    use domain::call::Endpoint;
-
-    pub use crate::stream::{CallerStream, Chunks as Passthrough};
-    use crate::{request::passthrough, scan::Scan};
-
-    /// See [`passthrough`].
-    pub fn request(body: &Bytes, scan: &Scan, model: &str, ask_usage: bool) -> Vec<Bytes> {
-        passthrough(Endpoint::ChatCompletions, body, scan, model, ask_usage)
-    }
-}

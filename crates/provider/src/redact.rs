@@ -9,12 +9,14 @@
 
 mod answer;
 mod responses;
+mod servers;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use domain::call::Endpoint;
 
+pub use self::servers::without_server_credentials;
 use self::{
     answer::Answer,
     responses::{Embeddings, Responses},

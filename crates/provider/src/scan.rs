@@ -12,9 +12,10 @@ pub use crate::json::Member;
 use crate::json::{self, JsonError};
 
 /// Fields that the gateway reads, sets or removes; each may be there once.
-const ACTED_ON: [&str; 20] = [
+const ACTED_ON: [&str; 22] = [
     "api_key",
     "fallbacks",
+    "input",
     "messages",
     "metadata",
     "mock_delay",
@@ -24,6 +25,7 @@ const ACTED_ON: [&str; 20] = [
     "model",
     "no-log",
     "num_retries",
+    "prompt",
     "session_id",
     "stream",
     "stream_options",

@@ -15,8 +15,7 @@ mod tests;
 use bytes::Bytes;
 use domain::{call::Endpoint, event::Delta, failure::Failure};
 
-pub use self::chunks::Chunks;
-use self::typed::Typed;
+use self::{chunks::Chunks, typed::Typed};
 pub(crate) use self::{
     chunks::{cut_short, garbage},
     deltas::Deltas,

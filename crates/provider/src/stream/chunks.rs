@@ -33,7 +33,7 @@ static FINISH_REASON: LazyLock<Finder<'static>> =
 
 /// A stream that is in the caller's dialect already.
 #[derive(Debug)]
-pub struct Chunks {
+pub(super) struct Chunks {
     splitter: Splitter,
     hide_usage: bool,
     deltas: Deltas,
@@ -66,7 +66,7 @@ enum Verdict {
 impl Chunks {
     /// `hide_usage`: the caller did not ask for the usage chunk. `want_deltas`: collect deltas. No
     /// event may be larger than `event_bytes_max`.
-    pub fn new(hide_usage: bool, want_deltas: bool, event_bytes_max: usize) -> Self {
+    pub(super) fn new(hide_usage: bool, want_deltas: bool, event_bytes_max: usize) -> Self {
         Self {
             splitter: Splitter::new(event_bytes_max),
             hide_usage,
