@@ -16,21 +16,27 @@ pub(crate) fn authorize(
     if config.master_key.is_none() && config.keys.is_empty() {
         return keep_web_pages_out(headers, uri).map(|()| Caller::Anonymous);
     }
-    let Some(shown) = shown_key(headers) else {
+    // Helicone's callers send the gateway's key beside a provider's in `Authorization`.
+    let shown = [shown_key(headers), bearer(headers, "helicone-auth")];
+    if shown == [None, None] {
         return Err(Refusal::NoKey(
             "no API key was given: send `Authorization: Bearer <key>` (or `x-api-key`)",
         ));
-    };
+    }
+    let known = shown.into_iter().flatten().find_map(|key| known(config, key));
+    known.ok_or(Refusal::WrongKey("the API key is not valid for this gateway"))
+}
+
+/// Whose key it is.
+fn known(config: &Config, shown: &str) -> Option<Caller> {
     let is_master = config.master_key.as_ref().is_some_and(|master_key| {
         bool::from(shown.as_bytes().ct_eq(master_key.expose().as_bytes()))
     });
     if is_master {
-        return Ok(Caller::Master);
+        return Some(Caller::Master);
     }
-    match named_key(&config.keys, shown) {
-        Some(key) => Ok(Caller::Key { name: key.name.clone(), hash: key.hash.clone() }),
-        None => Err(Refusal::WrongKey("the API key is not valid for this gateway")),
-    }
+    let Key { name, hash, .. } = named_key(&config.keys, shown)?;
+    Some(Caller::Key { name: name.clone(), hash: hash.clone() })
 }
 
 /// The key that was shown, by its hash. All are compared, each in full: how long it takes tells
@@ -52,12 +58,16 @@ fn hex(hash: &[u8]) -> Vec<u8> {
     hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// The key in any of the headers that LiteLLM and Helicone take one from. Helicone's callers send
-/// the gateway's in a header of its own, beside a provider's in `Authorization`.
+fn bearer<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value.strip_prefix("Bearer ").unwrap_or(value).trim())
+}
+
+/// The key in any of the headers that LiteLLM takes one from.
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(key) = text("x-litellm-api-key").or_else(|| text("helicone-auth")) {
-        return Some(key.strip_prefix("Bearer ").unwrap_or(key).trim());
+    if let Some(key) = bearer(headers, "x-litellm-api-key") {
+        return Some(key);
     }
     if let Some(value) = text(header::AUTHORIZATION.as_str()) {
         let (scheme, key) = value.split_once(' ')?;
@@ -120,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_s_key_comes_before_one_that_may_be_a_provider_s() {
+    fn a_key_is_taken_from_the_first_header_that_may_hold_one() {
         let cases = [
             ("authorization: Bearer a", Some("a")),
             ("authorization: bearer  a ", Some("a")),
             ("authorization: Basic a\nx-api-key: b", None),
-            ("authorization: Bearer a\nhelicone-auth: Bearer b", Some("b")),
-            ("helicone-auth: b\nx-litellm-api-key: c", Some("c")),
+            ("authorization: Bearer a\nx-litellm-api-key: Bearer c", Some("c")),
+            ("x-api-key: b\nx-litellm-api-key: c ", Some("c")),
             ("x-api-key: b\napi-key: c", Some("b")),
             ("api-key: c", Some("c")),
             ("", None),
