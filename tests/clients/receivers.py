@@ -8,6 +8,8 @@ import base64
 import hashlib
 import hmac
 import json
+import pathlib
+import subprocess
 import time
 
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -41,3 +43,13 @@ def read_by_hmac(secret, headers, body):
     if not hmac.compare_digest(expected, headers.get("x-webhook-signature", "")):
         return None
     return json.loads(body)
+
+
+def read_in_javascript(read, secret, headers, body):
+    """The event as the named reader of receivers.cjs sees it, or None."""
+    post = {"read": read, "secret": secret, "headers": dict(headers)}
+    post["body"] = base64.b64encode(body).decode()
+    script = pathlib.Path(__file__).with_name("receivers.cjs")
+    done = subprocess.run(["node", script], input=json.dumps(post), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -12,7 +12,7 @@ import openai
 
 import receivers
 from provider import ARGUMENTS, Provider
-from world import KEY, PLAIN_SECRET, WHSEC, Gateway, Receiver
+from world import HMAC_KEY, KEY, PLAIN_SECRET, PUBLIC_KEY, WHSEC, Gateway, Receiver
 
 CASES = []
 TOOLS = [
@@ -36,7 +36,10 @@ class World:
     def __init__(self, binary):
         self.provider = Provider()
         self.logs, self.standard, self.plain = Receiver(), Receiver(), Receiver()
-        self.gateway = Gateway(binary, self.provider, self.logs, self.standard, self.plain)
+        self.helicone = Receiver()
+        self.gateway = Gateway(
+            binary, self.provider, self.logs, self.standard, self.plain, self.helicone
+        )
         self.client = self.caller(KEY)
 
     def caller(self, key):
@@ -46,11 +49,11 @@ class World:
         messages = [{"role": "user", "content": text}]
         return self.client.chat.completions.create(model=model, messages=messages, **more)
 
-    def ask_raw(self, text, **more):
+    def ask_raw(self, text, model="gpt-4o", **more):
         """The answer, and the gateway's id of the call."""
         messages = [{"role": "user", "content": text}]
         raw = self.client.chat.completions.with_raw_response.create(
-            model="gpt-4o", messages=messages, **more
+            model=model, messages=messages, **more
         )
         return raw.parse(), raw.headers["x-litellm-call-id"]
 
@@ -232,6 +235,57 @@ def a_log_receiver_gets_standard_logging_payloads(world):
     assert payload["messages"] == [{"role": "user", "content": "log this"}]
     assert payload["response"]["choices"][0]["message"]["content"] == "LOG THIS"
     assert payload["end_user"] == "somebody"
+
+
+READ_HELICONE = [
+    ("helicone", HMAC_KEY),
+    ("documented", HMAC_KEY),
+    ("library", HMAC_KEY),
+    ("ed25519", PUBLIC_KEY),
+]
+
+
+@case
+def helicones_receivers_in_javascript_accept_whatever_is_told(world):
+    headers = {"Helicone-Property-10": "ten", "Helicone-User-Id": "u-1"}
+    odd = {"10": 1.0, "9": [1e-7, 1e21, -0.0, 12345678901234567890], "é": "\u2028 😀 \x7f/"}
+    more = {"extra_headers": headers, "extra_body": {"metadata": odd}, "temperature": 1.0}
+    _, plain = world.ask_raw("Grüße \"an\" alle\n", **more)
+    _, claude = world.ask_raw("hello", model="claude")
+    stream, streamed = world.ask_raw("one two", stream=True)
+    assert text_of(list(stream)) == "ONE TWO "
+    failed = raises(openai.RateLimitError, lambda: world.ask("status 429"))
+    seen = {}
+    for call_id in (plain, claude, streamed, failed.response.headers["x-litellm-call-id"]):
+        headers, body = world.event_of(world.helicone, call_id)
+        for read, secret in READ_HELICONE:
+            event = receivers.read_in_javascript(read, secret, headers, body)
+            assert event and event["request_id"] == call_id, read
+        seen[call_id] = event
+    assert seen[plain]["user_id"] == "u-1"
+    assert seen[plain]["request_body"]["metadata"]["é"] == odd["é"]
+    assert seen[plain]["response_body"]["choices"][0]["message"]["content"].startswith("GRÜ")
+    assert seen[streamed]["response_body"]["choices"][0]["message"]["content"] == "ONE TWO "
+    assert seen[streamed]["response_body"]["streamed_data"][-1]["error"]["line"] == "data: [DONE]"
+    assert seen[claude]["provider"] == "ANTHROPIC"
+    assert seen[plain]["metadata"]["totalTokens"] == 19
+
+
+@case
+def what_is_forged_or_old_fails_in_javascript_too(world):
+    _, call_id = world.ask_raw("tell them")
+    headers, body = world.event_of(world.helicone, call_id)
+    old = headers | {"webhook-timestamp": str(int(time.time()) - 3600)}
+    for read, secret in READ_HELICONE:
+        assert receivers.read_in_javascript(read, secret, headers, body), read
+        forged = body.replace(b"TELL", b"SELL")
+        assert forged != body
+        assert receivers.read_in_javascript(read, secret, headers, forged) is None, read
+        if read in ("library", "ed25519"):
+            assert receivers.read_in_javascript(read, secret, old, body) is None, read
+        else:
+            wrong = secret.replace("a", "b")
+            assert receivers.read_in_javascript(read, wrong, headers, body) is None, read
 
 
 def main():

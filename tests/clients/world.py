@@ -18,6 +18,10 @@ LISTENS = re.compile(r"Hookgate listens on (http://127\.0\.0\.1:\d+)")
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PLAIN_SECRET = "a secret in plain text, 0123456789"
+HMAC_KEY = "ab01" * 16
+# RFC 8032's first test key.
+PRIVATE_KEY = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+PUBLIC_KEY = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 
 CONFIG = """
 model_list:
@@ -51,6 +55,11 @@ webhooks:
   plain:
     url: "{plain}/hooks"
     secret: "{plain_secret}"
+    enabled: true
+  helicone:
+    url: "{helicone}/hooks"
+    format: helicone
+    secret: ["{private_key}", "{hmac_key}"]
     enabled: true
 events:
   subscribe: [completion, error]
@@ -155,7 +164,7 @@ def stream(request, frames):
 class Gateway:
     """The real binary, on a configuration in a directory of its own."""
 
-    def __init__(self, binary, provider, logs, standard, plain):
+    def __init__(self, binary, provider, logs, standard, plain, helicone):
         self.stack = contextlib.ExitStack()
         directory = self.stack.enter_context(tempfile.TemporaryDirectory())
         config = os.path.join(directory, "config.yaml")
@@ -166,9 +175,12 @@ class Gateway:
                     logs=logs.url,
                     standard=standard.url,
                     plain=plain.url,
+                    helicone=helicone.url,
                     key=KEY,
                     whsec=WHSEC,
                     plain_secret=PLAIN_SECRET,
+                    hmac_key=HMAC_KEY,
+                    private_key=PRIVATE_KEY,
                 )
             )
         self.lines = []
