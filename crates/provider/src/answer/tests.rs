@@ -87,3 +87,30 @@ proptest! {
         assert_sound(&of_stream(CHAT, [damaged.as_slice()]));
     }
 }
+
+#[test]
+fn of_an_answer_too_long_to_be_kept_the_usage_is_told_whatever_its_protocol() {
+    let openai = r#"{"id":"x","usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+    let others = r#"{"id":"x","model":"m","usage":{"input_tokens":1,"output_tokens":2}}"#;
+    let cases = [
+        (Endpoint::ChatCompletions, Dialect::OpenAi, openai),
+        (Endpoint::ChatCompletions, Dialect::Anthropic, others),
+        (Endpoint::TextCompletions, Dialect::OpenAi, openai),
+        (Endpoint::Embeddings, Dialect::OpenAi, openai),
+        (Endpoint::Responses, Dialect::OpenAi, others),
+        (Endpoint::Messages, Dialect::Anthropic, others),
+    ];
+    for (endpoint, dialect, essence) in cases {
+        let call = domain::call::Call { endpoint, ..domain::sample::call() };
+        let mut facts = domain::sample::facts(call);
+        let deployment =
+            domain::deployment::DeploymentFacts { dialect, ..domain::sample::deployment() };
+        facts.attempts[0].deployment = deployment.into();
+        let response = domain::exchange::Payload::whole(essence.into());
+        let request = domain::exchange::Payload::default();
+        let answer = answer(&Exchange { facts, request, response });
+        let usage = answer.usage.unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(1), Some(2)), "{endpoint:?}");
+        assert_eq!(answer.id.as_deref(), Some("x"), "{endpoint:?} {dialect:?}");
+    }
+}
