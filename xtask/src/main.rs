@@ -1,5 +1,5 @@
 //! Repository chores: `cargo xtask ci` runs every check but the clients, `cargo xtask tidy` the
-//! rules that no other tool knows.
+//! rules that no other tool knows, `cargo xtask fuzz` the fuzz targets.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,6 +8,7 @@ use std::{
 
 mod ci;
 mod edges;
+mod fuzz;
 mod tidy;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
@@ -16,8 +17,15 @@ fn main() -> ExitCode {
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["ci"] => ci::run(&root()),
         ["tidy"] => tidy::run(&root()),
+        ["fuzz", "--seconds", seconds, only @ ..] => match seconds.parse() {
+            Ok(seconds) => {
+                let only: Vec<_> = only.iter().map(ToString::to_string).collect();
+                fuzz::run(&root(), seconds, &only)
+            }
+            Err(error) => Err(anyhow::anyhow!("--seconds {seconds}: {error}")),
+        },
         _ => {
-            println!("usage: cargo xtask ci | tidy");
+            println!("usage: cargo xtask ci | tidy | fuzz --seconds N [TARGET…]");
             return ExitCode::from(2);
         }
     };
