@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    call::{Call, Caller, Endpoint, Logging},
+    call::{Call, Caller},
     deployment::{DeploymentFacts, Dialect},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
     id::CallId,

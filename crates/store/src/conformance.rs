@@ -1,7 +1,7 @@
 //! What every engine must show, whatever it is made of.
 //!
 //! An engine's tests implement [`Engine`] and call [`conformance_tests!`](crate::conformance_tests),
-//! which makes a test of each case. The suite knows the two traits and nothing else: no file, no
+//! which makes a test of each case. The suite knows the traits and nothing else: no file, no
 //! table, no timing.
 
 #![expect(missing_docs, reason = "a case is named by the sentence that it shows")]
@@ -9,6 +9,10 @@
 pub mod journal;
 
 pub mod lanes;
+
+pub mod deliveries;
+
+pub mod state;
 
 pub mod sample;
 
@@ -19,7 +23,11 @@ use std::sync::{
 
 use domain::time::{Clock, Timestamp};
 
-use crate::{journal::Journal, lanes::Lanes};
+use crate::{
+    journal::Journal,
+    lanes::Lanes,
+    state::{Destinations, Spending, Switches},
+};
 
 /// An engine under test, with a place of its own to store things.
 pub trait Engine {
@@ -39,6 +47,12 @@ pub struct Opened {
     pub journal: Arc<dyn Journal>,
     /// Its lanes' state.
     pub lanes: Arc<dyn Lanes>,
+    /// Its destinations.
+    pub destinations: Arc<dyn Destinations>,
+    /// Its switches.
+    pub switches: Arc<dyn Switches>,
+    /// What was spent.
+    pub spending: Arc<dyn Spending>,
 }
 
 /// A clock that stands until it is moved.
@@ -79,6 +93,7 @@ macro_rules! conformance_tests {
             what_was_acknowledged_survives_a_crash,
             a_call_takes_one_outcome,
             a_record_that_does_not_fit_leaves_the_others_alone,
+            a_note_is_of_no_call_and_survives_a_crash,
             open_calls_of_an_earlier_process_are_unsettled_until_they_are_sealed,
             a_closed_journal_says_so,
         ]);
@@ -92,7 +107,23 @@ macro_rules! conformance_tests {
             named_dead_letters_are_revived_and_the_others_stay,
             dead_letters_are_listed_oldest_first_up_to_a_limit,
             lanes_do_not_see_each_other,
+            a_forgotten_lane_never_ran,
             a_closed_state_says_so,
+        ]);
+        $crate::conformance_tests!(@module deliveries, $engine, [
+            each_delivery_is_listed_once_by_its_last_attempt,
+            deliveries_come_in_pages_without_a_gap,
+            deliveries_are_found_by_destination_state_event_and_time,
+            what_has_no_attempt_is_listed_after_what_has_one,
+            a_delivery_is_shown_with_its_attempts_and_events,
+        ]);
+        $crate::conformance_tests!(@module state, $engine, [
+            a_destination_comes_back_with_its_secrets_in_order,
+            a_destination_takes_the_place_of_the_one_of_its_name,
+            a_removed_destination_takes_all_of_its_lane_along,
+            a_switch_stays_until_it_is_set_back,
+            spending_advances_in_one_step,
+            no_sequence_is_given_again_that_was_counted,
         ]);
     };
     (@module $module:ident, $engine:expr, [$($case:ident,)*]) => {

@@ -204,7 +204,7 @@ impl Store {
             shared: Arc::clone(&self.shared),
             tasks: Arc::clone(&self.tasks),
             clock,
-            cursors: Box::new(move || lanes.cursors_blocking().unwrap_or_default()),
+            cursors: Box::new(move || lanes.cursors_blocking()),
         };
         self.reader = Some(named("store-reader").spawn(move || reader.run())?);
         self.keeper = Some(named("store-keeper").spawn(move || keeper.run())?);

@@ -15,8 +15,12 @@ mod full_disk;
 mod law;
 #[path = "sqlite/retention.rs"]
 mod retention;
+#[path = "sqlite/secrets.rs"]
+mod secrets;
 #[path = "sqlite/trouble.rs"]
 mod trouble;
+#[path = "sqlite/upgrade.rs"]
+mod upgrade;
 
 mod with_defaults {
     store::conformance_tests!(crate::engine::SqliteEngine::new());

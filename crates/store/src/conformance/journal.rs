@@ -7,7 +7,7 @@ use domain::record::{Entry, Record, Sequence};
 use crate::{
     conformance::{
         Engine, HandClock, Opened,
-        sample::{MORNING, admitted, call, captured, sealed},
+        sample::{MORNING, admitted, call, captured, noted, sealed},
     },
     journal::{AppendError, Health, Journal, ReadError, ReadLimit},
 };
@@ -73,6 +73,7 @@ pub async fn what_is_read_is_what_was_appended(engine: &mut dyn Engine) {
         sealed(1, 40_000),
         sealed(2, 0),
         admitted(3),
+        noted(1),
         sealed(3, 3_000_000),
     ];
     let journal = open(engine);
@@ -81,7 +82,7 @@ pub async fn what_is_read_is_what_was_appended(engine: &mut dyn Engine) {
     let journal = open(engine);
     expect_entries(&*journal, Sequence(0), &records).await;
     expect_entries(&*journal, Sequence(6), &records[6..]).await;
-    expect_entries(&*journal, Sequence(8), &[]).await;
+    expect_entries(&*journal, Sequence(9), &[]).await;
     expect_entries(&*journal, Sequence(99), &[]).await;
 }
 
@@ -180,6 +181,17 @@ pub async fn a_record_that_does_not_fit_leaves_the_others_alone(engine: &mut dyn
     assert_eq!(taken, [Some(1), None, Some(2), Some(3), None, Some(4)]);
     let kept = [admitted(1), captured(1, 0), sealed(1, 1), admitted(3)];
     expect_entries(&*journal, Sequence(0), &kept).await;
+}
+
+pub async fn a_note_is_of_no_call_and_survives_a_crash(engine: &mut dyn Engine) {
+    let journal = open(engine);
+    // The same news may come again: whoever appends it decides.
+    append_all(&*journal, &[noted(1), admitted(1), noted(2), noted(1)]).await;
+    engine.crash();
+    let journal = open(engine);
+    let records = [noted(1), admitted(1), noted(2), noted(1)];
+    expect_entries(&*journal, Sequence(0), &records).await;
+    expect_unsettled(&*journal, &[1]).await;
 }
 
 pub async fn open_calls_of_an_earlier_process_are_unsettled_until_they_are_sealed(

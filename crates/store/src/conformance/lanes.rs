@@ -9,7 +9,7 @@ use crate::{
         Engine, HandClock, Opened,
         sample::{MORNING, attempt, dead_letter, delivery, lane, parked},
     },
-    lanes::{Lanes, LanesError, Settlement},
+    lanes::{DeliveryQuery, Lanes, LanesError, Settlement},
 };
 
 pub async fn a_lane_that_never_ran_has_no_cursor(engine: &mut dyn Engine) {
@@ -141,6 +141,35 @@ pub async fn lanes_do_not_see_each_other(engine: &mut dyn Engine) {
     expect_parked(&*lanes, "b", &[]).await;
 }
 
+pub async fn a_forgotten_lane_never_ran(engine: &mut dyn Engine) {
+    let lanes = open(engine);
+    for name in ["a", "b"] {
+        let settlement = Settlement {
+            parked: vec![parked(1, 1, MORNING)],
+            buried: vec![dead_letter(name, 2)],
+            attempts: vec![attempt(1), attempt(2)],
+            ..moved_to(5)
+        };
+        settle(&*lanes, name, settlement).await;
+    }
+    let both = vec![(lane("a"), Sequence(5)), (lane("b"), Sequence(5))];
+    assert_eq!(lanes.cursors().await.expect("readable"), both);
+    lanes.forget(&lane("a")).await.expect("writable");
+    lanes.forget(&lane("never there")).await.expect("writable");
+    engine.crash();
+    let lanes = open(engine);
+    assert_eq!(lanes.cursor(&lane("a")).await.expect("readable"), None);
+    assert_eq!(lanes.cursors().await.expect("readable"), both[1..]);
+    expect_parked(&*lanes, "a", &[]).await;
+    expect_parked(&*lanes, "b", &[parked(1, 1, MORNING)]).await;
+    let letters = lanes.dead_letters(None, 10).await.expect("readable");
+    assert_eq!(letters, [dead_letter("b", 2)]);
+    let query = DeliveryQuery { limit: 10, ..DeliveryQuery::default() };
+    let rows = lanes.deliveries(query).await.expect("readable");
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row.destination == lane("b")));
+}
+
 pub async fn a_closed_state_says_so(engine: &mut dyn Engine) {
     let lanes = open(engine);
     let name = lane("a");
@@ -151,16 +180,16 @@ pub async fn a_closed_state_says_so(engine: &mut dyn Engine) {
     assert!(matches!(refused, Err(LanesError::Closed)), "{refused:?}");
 }
 
-fn open(engine: &mut dyn Engine) -> Arc<dyn Lanes> {
+pub(super) fn open(engine: &mut dyn Engine) -> Arc<dyn Lanes> {
     let Opened { lanes, .. } = engine.open(Arc::new(HandClock::at(MORNING)));
     lanes
 }
 
-fn moved_to(cursor: u64) -> Settlement {
+pub(super) fn moved_to(cursor: u64) -> Settlement {
     Settlement { cursor: Some(Sequence(cursor)), ..Settlement::default() }
 }
 
-async fn settle(lanes: &dyn Lanes, name: &str, settlement: Settlement) {
+pub(super) async fn settle(lanes: &dyn Lanes, name: &str, settlement: Settlement) {
     lanes.settle(&lane(name), settlement).await.expect("writable");
 }
 

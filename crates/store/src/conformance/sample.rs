@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::{
+    budget::{BudgetReached, BudgetScope},
     call::{Call, Caller, Logging},
     delivery::{Attempt, DeadLetter, EventRef, Parked, Timings},
     deployment::{DeploymentFacts, Dialect},
@@ -11,6 +12,7 @@ use domain::{
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
     failure::{Failure, FailureKind},
     id::{CallId, DeliveryId, DestinationName, EventId},
+    note::{News, Note},
     record::{Record, Sequence},
     time::Timestamp,
 };
@@ -95,6 +97,30 @@ fn attempt_on_provider() -> ProviderAttempt {
         failure: Some(Failure {
             retry_after_secs: Some(1),
             ..Failure::new(FailureKind::RateLimit, 429, "slow down".to_owned())
+        }),
+    }
+}
+
+/// News of no call, told apart by its number.
+pub fn noted(number: u16) -> Record {
+    Record::Noted(Arc::new(note(number)))
+}
+
+/// A note, told apart by its number.
+pub fn note(number: u16) -> Note {
+    Note {
+        id: EventId::from_stored(&format!("evt_budget_{number}_80")),
+        at: MORNING,
+        news: News::BudgetReached(BudgetReached {
+            scope: BudgetScope::Tag,
+            matched: format!("tag \"{number}\" — ü"),
+            org_id: "default".to_owned(),
+            threshold: 80.0,
+            spent: 0.8 + f64::from(number),
+            max_budget: 1.0,
+            limit_type: "daily".to_owned(),
+            period_started_at: MORNING,
+            resets_at: None,
         }),
     }
 }

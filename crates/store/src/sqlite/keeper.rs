@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::{
     journal::ReadError,
+    lanes::LanesError,
     sqlite::{
         catalog::Period,
         codec::{self, Kind},
@@ -42,7 +43,8 @@ pub(super) enum Task {
 }
 
 /// Where the cursors come from: retention says what it deletes undelivered.
-pub(super) type Cursors = Box<dyn Fn() -> Vec<(DestinationName, Sequence)> + Send>;
+pub(super) type Cursors =
+    Box<dyn Fn() -> Result<Vec<(DestinationName, Sequence)>, LanesError> + Send>;
 
 /// The keeper's state. It lives on its own thread.
 pub(super) struct Keeper {
@@ -134,16 +136,24 @@ impl Keeper {
     }
 
     fn delete(&self, period: Period, reader: PeriodReader, path: &Path) {
-        for (lane, cursor) in (self.cursors)() {
+        let cursors = (self.cursors)().unwrap_or_else(|error| {
+            tracing::warn!(
+                path = %path.display(), error = %error,
+                "Retention deletes outcomes, and cannot say which destinations did not come to them.",
+            );
+            Vec::new()
+        });
+        for (lane, cursor) in cursors {
             match undelivered(&reader, cursor) {
                 Ok(0) => {}
+                // Whether it wanted them is not known here.
                 Ok(count) => tracing::warn!(
                     destination = %lane, outcomes = count, path = %path.display(),
-                    "Retention deletes outcomes that {lane} has not been sent.",
+                    "Retention deletes outcomes that {lane} has not come to.",
                 ),
                 Err(error) => tracing::warn!(
                     destination = %lane, error = %error,
-                    "Retention could not count what {lane} has not been sent.",
+                    "Retention could not count the outcomes that {lane} has not come to.",
                 ),
             }
         }

@@ -57,7 +57,15 @@ impl Reader {
                 // Retention was faster. What is after the period may still be there.
                 Err(_) if self.is_gone(period.first) => {}
                 Err(ReadError::Corrupt { .. }) if !taken.entries.is_empty() => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // The next try opens the files anew.
+                    self.open.retain(|(first, _)| *first != period.first);
+                    // What was read is whole, and whoever goes on meets the error first thing.
+                    if taken.entries.is_empty() {
+                        return Err(error);
+                    }
+                    break;
+                }
                 Ok(false) => break,
                 Ok(true) => {
                     if let Some(next) = period.next

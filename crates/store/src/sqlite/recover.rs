@@ -59,7 +59,7 @@ pub(super) fn recover(
             );
             live.cut_after(head).map_err(|error| engine(&path)(error.into_cause()))?;
         }
-        let open = scan.open_calls().map_err(|error| opening(&path, error))?;
+        let open = scan.open_calls();
         if head >= floor {
             return Ok(Recovered { live, head, open });
         }
@@ -142,20 +142,19 @@ impl Scan {
             let sequence = Sequence(row.get::<_, i64>(0)?.cast_unsigned());
             let frame: Vec<u8> = row.get(1)?;
             for place in codec::places(&frame, sequence, sequence) {
-                let frame =
-                    place.frame.map_err(|flaw| ReadError::Corrupt { sequence, what: flaw.0 })?;
-                self.open.insert(frame.call, (sequence, frame.payload.to_vec()));
+                match place.frame {
+                    Ok(frame) => {
+                        self.open.insert(frame.call, (sequence, frame.payload.to_vec()));
+                    }
+                    Err(flaw) => lost_call(sequence, &flaw.0),
+                }
             }
         }
         Ok(())
     }
 
     fn block(&mut self, block: StoredBlock) {
-        let missing = block.bytes.as_ref().is_none_or(|bytes| {
-            let hole = &bytes[bytes.len().saturating_sub(HOLE_BYTES)..];
-            hole.iter().all(|byte| *byte == 0)
-        });
-        if missing {
+        if ends_in_hole(&block) {
             self.cut_from.get_or_insert(block.first);
             return;
         }
@@ -187,15 +186,36 @@ impl Scan {
         }
     }
 
-    fn open_calls(self) -> Result<OpenCalls, ReadError> {
+    fn open_calls(self) -> OpenCalls {
         let mut open = OpenCalls::default();
         for (sequence, json) in self.open.into_values() {
-            let call: Call = codec::decode_json(&json)
-                .map_err(|flaw| ReadError::Corrupt { sequence, what: flaw.0 })?;
-            open.insert(sequence, Arc::new(call));
+            match codec::decode_json::<Call>(&json) {
+                Ok(call) => open.insert(sequence, Arc::new(call)),
+                Err(flaw) => lost_call(sequence, &flaw.0),
+            }
         }
-        Ok(open)
+        open
     }
+}
+
+/// A call that is open and cannot be read gets no outcome; that must not keep all others from theirs.
+fn lost_call(sequence: Sequence, what: &str) {
+    tracing::error!(
+        sequence = sequence.0,
+        what,
+        "The admission of an open call is corrupt; the call gets no outcome.",
+    );
+}
+
+/// Whether a block's bytes never reached the disk, all or the last of them. What was written may end
+/// in zeros, too, but then its checksum fits.
+fn ends_in_hole(block: &StoredBlock) -> bool {
+    let Some(bytes) = &block.bytes else { return true };
+    let end = &bytes[bytes.len().saturating_sub(HOLE_BYTES)..];
+    end.iter().all(|byte| *byte == 0)
+        && codec::places(bytes, block.first, block.last)
+            .last()
+            .is_none_or(|place| place.frame.is_err())
 }
 
 fn opening(path: &Path, error: ReadError) -> OpenError {

@@ -1,13 +1,16 @@
 //! Bytes that are not what was written: nothing is skipped in silence, and nothing else is lost.
 
-use std::{fs, os::unix::fs::FileExt};
+use std::{fs, os::unix::fs::FileExt, sync::Arc};
 
-use domain::record::{Record, Sequence};
+use domain::{
+    exchange::{Exchange, Payload},
+    record::{Record, Sequence},
+};
 use store::{
     conformance::{
         Engine,
         journal::{ALL, append_all, expect_entries, expect_unsettled},
-        sample::{admitted, captured, lane, sealed},
+        sample::{admitted, captured, lane, noted, sealed},
     },
     journal::{Journal, ReadError},
     lanes::Settlement,
@@ -222,6 +225,54 @@ async fn a_block_whose_bytes_are_gone_is_passed_whole() {
     for cursor in 1..=6 {
         assert_eq!(sequences_after(&*journal, cursor).await, [7]);
     }
+}
+
+#[tokio::test]
+async fn a_corrupt_note_is_reported_like_any_record() {
+    let mut engine = SqliteEngine::new();
+    let journal = engine.open_now().journal;
+    append_all(&*journal, &[noted(1), noted(2), admitted(1)]).await;
+    engine.close();
+    let data = fs::File::options().write(true).open(engine.file(".data")).unwrap();
+    data.write_all_at(b"?", position(&engine, 2) + 60).unwrap();
+    let journal = engine.open_now().journal;
+    expect_corrupt(&*journal, 1, 2).await;
+    expect_entries(&*journal, Sequence(2), &[admitted(1)]).await;
+    expect_unsettled(&*journal, &[1]).await;
+}
+
+/// An outcome with a response of so many zeros.
+fn sealed_with_zeros(number: u16, zeros: usize) -> Record {
+    let Record::Sealed(exchange) = sealed(number, 0) else { unreachable!("it is an outcome") };
+    let response = Payload::whole(vec![0; zeros].into());
+    Record::Sealed(Arc::new(Exchange { response, ..(*exchange).clone() }))
+}
+
+#[tokio::test]
+async fn an_outcome_that_ends_in_zeros_is_no_hole() {
+    let mut engine = SqliteEngine::new();
+    let records = [admitted(1), sealed_with_zeros(1, 100_000)];
+    append_all(&*engine.open_now().journal, &records).await;
+    let journal = engine.open_now().journal;
+    expect_entries(&*journal, Sequence(0), &records).await;
+    expect_unsettled(&*journal, &[]).await;
+}
+
+#[tokio::test]
+async fn a_damaged_admission_in_a_later_file_costs_its_own_call_only() {
+    let mut engine = SqliteEngine::new();
+    append_all(&*engine.open_now().journal, &[admitted(1), admitted(2)]).await;
+    engine.config.period_bytes_max = 1;
+    append_all(&*engine.open_now().journal, &[admitted(3)]).await;
+    engine.close();
+    let newest = engine.periods().pop().unwrap();
+    assert!(newest > 1);
+    let newest = engine.journal_dir().join(format!("{newest:020}.db"));
+    let db = rusqlite::Connection::open(newest).unwrap();
+    let damage = "UPDATE open_calls SET frame = substr(frame, 1, 50) WHERE sequence = 1";
+    assert_eq!(db.execute(damage, []).unwrap(), 1);
+    drop(db);
+    expect_unsettled(&*engine.open_now().journal, &[2, 3]).await;
 }
 
 #[tokio::test]

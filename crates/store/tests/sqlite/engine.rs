@@ -80,7 +80,13 @@ impl Engine for SqliteEngine {
     fn open(&mut self, clock: Arc<HandClock>) -> Opened {
         self.close();
         let store = Store::open(self.config.clone(), clock).unwrap();
-        let opened = Opened { journal: store.journal(), lanes: store.lanes() };
+        let opened = Opened {
+            journal: store.journal(),
+            lanes: store.lanes(),
+            destinations: store.destinations(),
+            switches: store.switches(),
+            spending: store.spending(),
+        };
         self.store = Some(store);
         opened
     }

@@ -8,7 +8,7 @@ use store::{
     conformance::{
         Engine,
         journal::{expect_entries, expect_unsettled},
-        sample::{admitted, captured, sealed},
+        sample::{admitted, captured, noted, sealed},
     },
     journal::{AppendError, Journal},
 };
@@ -28,6 +28,7 @@ fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         3 => number.clone().prop_map(admitted),
         1 => (number.clone(), 0..9_u32).prop_map(|(number, token)| captured(number, token)),
+        1 => number.clone().prop_map(noted),
         3 => (number, 0..5000_usize).prop_map(|(number, bytes)| sealed(number, bytes)),
     ]
 }
@@ -51,8 +52,12 @@ struct Model {
 impl Model {
     /// Whether the record is taken.
     fn append(&mut self, record: &Record) -> bool {
-        let id = record.call_id();
-        let number = (0..6).find(|number| admitted(*number).call_id() == id).unwrap();
+        let Some(id) = record.call_id() else {
+            self.records.push(record.clone());
+            return true;
+        };
+        let of_it = |number: &u16| admitted(*number).call_id() == Some(id);
+        let number = (0..6).find(of_it).unwrap();
         let is_open = self.open.contains_key(&number);
         let taken = match record {
             Record::Admitted(_) => {
@@ -61,7 +66,7 @@ impl Model {
             }
             Record::Captured(_) => is_open,
             Record::Sealed(_) => self.open.remove(&number).is_some(),
-            Record::Noted(_) => unreachable!("only records of calls are made here"),
+            Record::Noted(_) => unreachable!("it is of no call"),
         };
         if taken {
             self.records.push(record.clone());
