@@ -130,6 +130,7 @@ pub(crate) async fn search(console: &Console, search: &Search) -> Result<Found, 
         found.scanned += high - low + 1;
         if let Some(next) = reader.take(search, &entries, from, &mut found).await? {
             found.next = Some(next);
+            found.back_to = found.events.last().map(|event| event.occurred_at);
             break;
         }
         let times = entries.iter().map(|entry| time_of(&entry.record));

@@ -27,7 +27,7 @@ pub struct ProblemDetail {
     #[schema(example = "invalid")]
     r#type: Kind,
     /// In words.
-    #[schema(example = "the destination has 1 problem")]
+    #[schema(example = "the request has 1 problem; nothing was done")]
     message: String,
     /// Everything that is wrong with the request, if its parts were looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,6 +50,12 @@ impl FieldProblem {
     /// Puts a path and a text together.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
+    }
+
+    /// Whether it is about a key at the top, or about something in it.
+    pub(crate) fn is_in(&self, key: &str) -> bool {
+        let rest = self.field.strip_prefix(key);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     }
 }
 
@@ -106,8 +112,8 @@ impl Problem {
     /// Values that cannot be: all of them at once.
     pub fn invalid(problems: Vec<FieldProblem>) -> Self {
         let message = match problems.len() {
-            1 => "1 problem; nothing was changed".to_owned(),
-            count => format!("{count} problems; nothing was changed"),
+            1 => "the request has 1 problem; nothing was done".to_owned(),
+            count => format!("the request has {count} problems; nothing was done"),
         };
         let error = ProblemDetail { r#type: Kind::Invalid, message, problems };
         Self { error, kind: Kind::Invalid }

@@ -330,8 +330,26 @@ impl Console {
             _ => {}
         }
         self.0.rotated.notify_one();
-        tracing::info!(destination = name, "A destination was changed.");
+        tracing::info!(destination = %name, "A destination was changed.");
         Ok(self.known(record))
+    }
+
+    /// Everything that is wrong with a spec of which a part could not be read.
+    pub(crate) fn all_problems(
+        &self,
+        mut problems: Vec<FieldProblem>,
+        rest: &DestinationSpec,
+    ) -> Vec<FieldProblem> {
+        let secret: Vec<_> = rest.secret.as_deref().map(Secret::new).into_iter().collect();
+        let of_values = check::check(rest, &secret, &self.policy).err().unwrap_or_default();
+        // Of what could not be read, one problem is told already.
+        let is_told = |problem: &FieldProblem| {
+            let key = problem.field.split(['.', '[']).next().unwrap_or_default();
+            problems.iter().any(|told| told.is_in(key))
+        };
+        let untold: Vec<_> = of_values.into_iter().filter(|problem| !is_told(problem)).collect();
+        problems.extend(untold);
+        problems
     }
 
     /// Removes a destination, and all that is stored of its deliveries.
@@ -340,7 +358,7 @@ impl Console {
         let record = self.record(name).await?;
         self.destinations.remove(&record.name).await?;
         self.control.remove(&record.name).await;
-        tracing::info!(destination = name, "A destination was removed.");
+        tracing::info!(destination = %name, "A destination was removed.");
         Ok(())
     }
 
@@ -349,7 +367,7 @@ impl Console {
         let _changing = self.0.changing.lock().await;
         let known = self.switchable(name).await?;
         self.control.pause(&known, why).await;
-        tracing::info!(destination = name, "A destination was paused.");
+        tracing::info!(destination = %name, "A destination was paused.");
         self.get(name).await
     }
 
@@ -358,7 +376,7 @@ impl Console {
         let _changing = self.0.changing.lock().await;
         let known = self.switchable(name).await?;
         self.control.resume(&known).await;
-        tracing::info!(destination = name, "A destination was resumed.");
+        tracing::info!(destination = %name, "A destination was resumed.");
         self.get(name).await
     }
 

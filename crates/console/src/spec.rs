@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(crate) use mistakes::read as read_fields;
+pub(crate) use mistakes::{read as read_fields, read_rest};
 pub use names::{
     BodiesName, CompatName, CompressionName, EventTypeName, FormatName, IntegersName,
     LogFormatName, LogicName, MethodName, ModeName, ProfileName, RuleFieldName, RuleOperatorName,
@@ -102,19 +102,19 @@ pub struct DestinationSpec {
     pub sample_rate: Option<f64>,
     /// Events in a body, at most. Default: as the format has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 10000)]
+    #[schema(minimum = 1, maximum = 10_000)]
     pub batch_size: Option<u32>,
     /// Seconds that the first event of a batch waits for others, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0.001, maximum = 86400)]
+    #[schema(minimum = 0.001, maximum = 86_400)]
     pub flush_interval: Option<f64>,
     /// Deliveries a second, at most. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 1000000)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub rate_limit: Option<u32>,
     /// Milliseconds for connecting, sending and reading the answer. Default: as `delivery.timeout_ms`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 600000)]
+    #[schema(minimum = 1, maximum = 600_000)]
     pub timeout_ms: Option<u32>,
     /// Whether message texts are left out. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ use serde_json::json;
 use webhook::{body::Body, format};
 
 use crate::{
-    secrets::{NoRandomness, new_uuid},
+    secrets::{NoRandomness, new_uuid, random},
     service::Console,
 };
 
@@ -148,41 +148,12 @@ fn call_event(
 
 fn exchange(fails: bool, now: Timestamp) -> Result<Exchange, NoRandomness> {
     let arrived_at = now.minus(LATENCY);
-    let random: [u8; 10] = crate::secrets::random()?;
     let failure = fails.then(|| {
         let message = "this is a test of an error event".to_owned();
         Failure::new(FailureKind::ProviderError, 502, message)
     });
-    let call = Call {
-        id: CallId::new(arrived_at, random),
-        arrived_at,
-        endpoint: Endpoint::ChatCompletions,
-        path: "/v1/chat/completions".to_owned(),
-        model: MODEL.to_owned(),
-        stream: false,
-        caller: Caller::Master,
-        client_ip: None,
-        end_user: None,
-        tags: Vec::new(),
-        trace_id: None,
-        session_id: None,
-        own_id: None,
-        logging: Logging::Full,
-        omit_request: false,
-        omit_response: false,
-        headers: Vec::new(),
-    };
-    let deployment = DeploymentFacts {
-        id: MODEL.to_owned(),
-        model_name: MODEL.to_owned(),
-        provider: "openai".to_owned(),
-        model: MODEL.to_owned(),
-        api_base: String::new(),
-        dialect: Dialect::OpenAi,
-        prices: None,
-    };
     let attempt = ProviderAttempt {
-        deployment: Arc::new(deployment),
+        deployment: Arc::new(deployment()),
         started_at: arrived_at,
         finished_at: now,
         status: Some(if fails { 502 } else { 200 }),
@@ -208,7 +179,7 @@ fn exchange(fails: bool, now: Timestamp) -> Result<Exchange, NoRandomness> {
     let payload = |value: &serde_json::Value| Payload::whole(value.to_string().into());
     Ok(Exchange {
         facts: Facts {
-            call: Arc::new(call),
+            call: Arc::new(call(arrived_at)?),
             attempts: vec![attempt],
             outcome: failure.map_or(Outcome::Completed, Outcome::Failed),
             first_byte_at: (!fails).then_some(now),
@@ -220,4 +191,38 @@ fn exchange(fails: bool, now: Timestamp) -> Result<Exchange, NoRandomness> {
         request: payload(&request),
         response: if fails { Payload::default() } else { payload(&response) },
     })
+}
+
+fn call(arrived_at: Timestamp) -> Result<Call, NoRandomness> {
+    Ok(Call {
+        id: CallId::new(arrived_at, random()?),
+        arrived_at,
+        endpoint: Endpoint::ChatCompletions,
+        path: "/v1/chat/completions".to_owned(),
+        model: MODEL.to_owned(),
+        stream: false,
+        caller: Caller::Master,
+        client_ip: None,
+        end_user: None,
+        tags: Vec::new(),
+        trace_id: None,
+        session_id: None,
+        own_id: None,
+        logging: Logging::Full,
+        omit_request: false,
+        omit_response: false,
+        headers: Vec::new(),
+    })
+}
+
+fn deployment() -> DeploymentFacts {
+    DeploymentFacts {
+        id: MODEL.to_owned(),
+        model_name: MODEL.to_owned(),
+        provider: "openai".to_owned(),
+        model: MODEL.to_owned(),
+        api_base: String::new(),
+        dialect: Dialect::OpenAi,
+        prices: None,
+    }
 }

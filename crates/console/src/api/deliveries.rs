@@ -113,6 +113,7 @@ pub(crate) struct DeliveryDetailView {
 /// with `next`.
 #[utoipa::path(
     get, path = "/api/deliveries", tag = "deliveries",
+    operation_id = "list_deliveries",
     params(
         ("destination" = Option<String>, Query, description = "To this destination"),
         ("state" = Option<String>, Query, example = "dead",
@@ -195,6 +196,7 @@ fn is_of_type(id: &DeliveryId, kind: EventType) -> bool {
 /// With its attempts: where the time went, whom it spoke to, what was answered.
 #[utoipa::path(
     get, path = "/api/deliveries/{destination}/{id}", tag = "deliveries",
+    operation_id = "read_delivery",
     params(
         ("destination" = String, Path, description = "Its destination"),
         ("id" = String, Path, description = "Its id"),
@@ -233,6 +235,7 @@ async fn find(console: &Console, destination: &str, id: &str) -> Result<Delivery
 /// Under the same id, at once, with all of its attempts anew.
 #[utoipa::path(
     post, path = "/api/deliveries/{destination}/{id}/retry", tag = "deliveries",
+    operation_id = "retry_delivery",
     params(
         ("destination" = String, Path, description = "Its destination"),
         ("id" = String, Path, description = "Its id"),

@@ -23,7 +23,7 @@ use crate::{
     record::{Door, Record},
     request::{read_object, read_object_if_any},
     service::{Console, New, NewSecret, ServiceError},
-    spec::{DestinationSpec, describe::mask, read_fields},
+    spec::{DestinationSpec, describe::mask, read_fields, read_rest},
 };
 
 /// How long the secret before signs too, unless the request says otherwise.
@@ -38,6 +38,7 @@ const REASON_CHARS_MAX: usize = 200;
 /// Those of the configuration file first, in its order; they are read-only here.
 #[utoipa::path(
     get, path = "/api/destinations", tag = "destinations",
+    operation_id = "list_destinations",
     responses(
         (status = 200, description = "All destinations", body = DestinationList),
         (status = 401, description = "No key, or a wrong one", body = Problem),
@@ -54,6 +55,7 @@ pub(crate) async fn list(State(console): State<Console>) -> Result<Json<Destinat
 /// It gets what happens from now on. The answer shows its secret, this once.
 #[utoipa::path(
     post, path = "/api/destinations", tag = "destinations",
+    operation_id = "create_destination",
     request_body = DestinationSpec,
     responses(
         (status = 201, description = "Made; its secret is shown this once", body = DestinationView,
@@ -70,7 +72,10 @@ pub(crate) async fn create(
     State(console): State<Console>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let spec = read_spec(&read_object(body).await?)?;
+    let (spec, problems) = read_rest(&read_object(body).await?);
+    if !problems.is_empty() {
+        return Err(Problem::invalid(console.all_problems(problems, &spec)));
+    }
     let new = New {
         door: Door::Api,
         spec,
@@ -88,6 +93,7 @@ pub(crate) async fn create(
 /// Shows a destination
 #[utoipa::path(
     get, path = "/api/destinations/{name}", tag = "destinations",
+    operation_id = "read_destination",
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "The destination", body = DestinationView),
@@ -108,6 +114,7 @@ pub(crate) async fn read(
 /// Only the settings that are given change; null takes one back to its default. The name stays.
 #[utoipa::path(
     patch, path = "/api/destinations/{name}", tag = "destinations",
+    operation_id = "update_destination",
     params(("name" = String, Path, description = "Its name")),
     request_body(content = DestinationSpec, example = json!({"sample_rate": 0.25})),
     responses(
@@ -127,7 +134,7 @@ pub(crate) async fn update(
     body: Body,
 ) -> Result<Json<DestinationView>, Problem> {
     let changes = read_object(body).await?;
-    let known = console.update(&name, |record| apply(record, &changes)).await?;
+    let known = console.update(&name, |record| apply(&console, record, &changes)).await?;
     Ok(Json(DestinationView::masked(&known)))
 }
 
@@ -136,6 +143,7 @@ pub(crate) async fn update(
 /// With everything that waits for it, its dead letters and its attempts.
 #[utoipa::path(
     delete, path = "/api/destinations/{name}", tag = "destinations",
+    operation_id = "delete_destination",
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 204, description = "Removed"),
@@ -158,6 +166,7 @@ pub(crate) async fn delete(
 /// At once and once, in the destination's own format and signed, with `X-Test-Connection: true`.
 #[utoipa::path(
     post, path = "/api/destinations/{name}/test", tag = "destinations",
+    operation_id = "test_destination",
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "What came of it", body = TestView),
@@ -188,6 +197,7 @@ pub(crate) struct Pause {
 /// What it wants meanwhile is kept, and sent when it is resumed. It stays paused over restarts.
 #[utoipa::path(
     post, path = "/api/destinations/{name}/pause", tag = "destinations",
+    operation_id = "pause_destination",
     params(("name" = String, Path, description = "Its name")),
     request_body = Option<Pause>,
     responses(
@@ -221,6 +231,7 @@ pub(crate) async fn pause(
 /// It is sent to again, from where it stopped.
 #[utoipa::path(
     post, path = "/api/destinations/{name}/resume", tag = "destinations",
+    operation_id = "resume_destination",
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "As it is now", body = DestinationView),
@@ -245,7 +256,7 @@ pub(crate) struct Rotation {
     /// The new secret. Default: one is made.
     secret: Option<String>,
     /// Seconds for which the secret before signs too. Default: 86400, a day.
-    #[schema(maximum = 2592000, example = 86400)]
+    #[schema(maximum = 2_592_000, example = 86_400)]
     overlap_seconds: Option<u64>,
 }
 
@@ -255,6 +266,7 @@ pub(crate) struct Rotation {
 /// signature switch at once. A rotation during an overlap ends that overlap.
 #[utoipa::path(
     post, path = "/api/destinations/{name}/rotate-secret", tag = "destinations",
+    operation_id = "rotate_secret",
     params(("name" = String, Path, description = "Its name")),
     request_body = Option<Rotation>,
     responses(
@@ -297,6 +309,7 @@ pub(crate) async fn rotate_secret(
 /// The newest event that it would get, rendered and signed, and not sent.
 #[utoipa::path(
     get, path = "/api/destinations/{name}/preview", tag = "destinations",
+    operation_id = "preview_destination",
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "What would be sent", body = PreviewView),
@@ -315,41 +328,24 @@ pub(crate) async fn preview(
     Ok(Json(PreviewView { preview }))
 }
 
-/// Reads a spec in which a name or URL may still be missing.
-fn read_spec(given: &Map<String, Value>) -> Result<DestinationSpec, Problem> {
-    read_fields(given).map_err(Problem::invalid)
-}
-
 /// Puts the given settings over a record's own. Null takes a setting away; a masked secret is no
 /// change.
-fn apply(record: &mut Record, changes: &Map<String, Value>) -> Result<(), ServiceError> {
-    let given: DestinationSpec = read_fields(changes).map_err(ServiceError::Invalid)?;
-    let name = record.name.as_str();
-    if changes.contains_key("name") && given.name.as_deref() != Some(name) {
-        let message = "cannot be changed; make another destination, and remove this one";
-        return Err(ServiceError::Invalid(vec![FieldProblem::new("name", message)]));
-    }
-    if let Some(secret) = &given.secret {
-        let is_masked = record.secret.as_ref().is_some_and(|s| mask(s.expose()) == *secret);
-        if !is_masked {
-            record.secret = Some(Secret::new(secret));
-            record.previous = None;
-        }
-    }
-    if changes.get("secret").is_some_and(Value::is_null) {
-        let message = "cannot be taken away; rotate-secret makes a new one";
-        return Err(ServiceError::Invalid(vec![FieldProblem::new("secret", message)]));
-    }
+fn apply(
+    console: &Console,
+    record: &mut Record,
+    changes: &Map<String, Value>,
+) -> Result<(), ServiceError> {
+    let (given, mut problems): (DestinationSpec, _) = read_rest(changes);
+    let is_sound = |key: &str| !problems.iter().any(|problem| problem.is_in(key));
     let before = record.spec.clone();
     let mut merged = object(&before);
-    for (key, value) in changes {
+    for (key, value) in changes.iter().filter(|(key, _)| *key != "secret" && is_sound(key)) {
         if value.is_null() {
             merged.remove(key);
         } else {
             merged.insert(key.clone(), value.clone());
         }
     }
-    merged.remove("secret");
     record.spec = read_fields(&merged).map_err(ServiceError::Invalid)?;
     let was = before.headers.unwrap_or_default();
     for (name, value) in record.spec.headers.iter_mut().flatten() {
@@ -357,7 +353,27 @@ fn apply(record: &mut Record, changes: &Map<String, Value>) -> Result<(), Servic
             kept.clone_into(value);
         }
     }
-    Ok(())
+    let is_masked =
+        |secret: &str| record.secret.as_ref().is_some_and(|s| mask(s.expose()) == secret);
+    if let Some(secret) = given.secret.filter(|secret| !is_masked(secret)) {
+        record.secret = Some(Secret::new(&secret));
+        record.previous = None;
+    }
+    if changes.get("secret").is_some_and(Value::is_null) {
+        let message = "cannot be taken away; rotate-secret makes a new one";
+        problems.push(FieldProblem::new("secret", message));
+    }
+    let name = record.name.as_str();
+    if record.spec.name.as_deref() != Some(name) {
+        let message = "cannot be changed; make another destination, and remove this one";
+        problems.push(FieldProblem::new("name", message));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let mut rest = record.spec.clone();
+    rest.secret = record.secret.as_ref().map(|secret| secret.expose().to_owned());
+    Err(ServiceError::Invalid(console.all_problems(problems, &rest)))
 }
 
 fn object(spec: &DestinationSpec) -> Map<String, Value> {
@@ -369,12 +385,13 @@ fn object(spec: &DestinationSpec) -> Map<String, Value> {
 
 /// A name as a segment of a path.
 fn encoded(name: &str) -> String {
+    use std::fmt::Write;
     let mut path = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             path.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            let _ = write!(path, "%{byte:02X}");
         }
     }
     path

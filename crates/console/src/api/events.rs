@@ -130,6 +130,9 @@ enum EventDeliveryState {
     Dead,
     /// It is not sent yet.
     Pending,
+    /// The destination is past it: it was taken and the attempt is no longer known, it went in a batch,
+    /// or it was there before the destination was.
+    Settled,
 }
 
 impl From<DeliveryState> for EventDeliveryState {
@@ -148,6 +151,7 @@ impl From<DeliveryState> for EventDeliveryState {
 /// of records and says how far it came. Go on with `next`.
 #[utoipa::path(
     get, path = "/api/events", tag = "events",
+    operation_id = "list_events",
     params(
         ("type" = Option<String>, Query, example = "error",
          description = "Types, with commas between. Default: all but `streaming`"),
@@ -190,7 +194,8 @@ pub(crate) async fn list(
 async fn read_search(console: &Console, query: Option<&str>) -> Result<Search, Problem> {
     let mut query = Query::new(query);
     let names = EventType::ALL.map(EventType::as_str).join(", ");
-    let types = query.parsed("type", &format!("of {names}"), parse_types);
+    let types =
+        query.parsed("type", &format!("one or more of {names}, with commas between"), parse_types);
     let mut search = Search {
         types: types.unwrap_or_default(),
         model: query.text("model"),
@@ -235,6 +240,7 @@ pub(crate) fn parse_state(text: &str) -> Option<DeliveryState> {
 /// Whole, in the `event` format, and how it stands with each destination that wants it.
 #[utoipa::path(
     get, path = "/api/events/{id}", tag = "events",
+    operation_id = "read_event",
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The event", body = EventView),
@@ -276,13 +282,13 @@ async fn deliveries(console: &Console, event: &Event) -> Result<Vec<EventDeliver
         let (Ok(destination), Some(status)) = (known.destination, known.status) else { continue };
         let name = destination.name.as_str();
         let is_told = told.iter().any(|delivery| delivery.destination == name);
-        if is_told || !matches(event.kind(), event, &destination) {
+        let is_younger = known.record.is_some_and(|record| event.occurred_at < record.created_at);
+        if is_told || is_younger || !matches(event.kind(), event, &destination) {
             continue;
         }
-        // What the cursor has passed is settled, and it is not among those that failed.
         let is_passed = event.sequence <= status.cursor;
         let state =
-            if is_passed { EventDeliveryState::Delivered } else { EventDeliveryState::Pending };
+            if is_passed { EventDeliveryState::Settled } else { EventDeliveryState::Pending };
         told.push(EventDelivery {
             destination: name.to_owned(),
             state,

@@ -261,6 +261,7 @@ pub(crate) struct TestView {
 
 /// The phases of an attempt, in milliseconds; null for one that was not reached or not needed.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "units stand in names")]
 pub(crate) struct TimingsView {
     /// Resolving the name.
     dns_ms: Option<u32>,

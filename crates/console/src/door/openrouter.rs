@@ -186,10 +186,10 @@ async fn update(
     let changes: Map<String, Value> = read_object(body).await?;
     let wire = read_change(&record, &changes).map_err(|problems| bad_request(&problems))?;
     let (own, spec) = (wire.own()?, wire.spec());
-    let mut changed = record.clone();
-    changed.spec = crate::spec::DestinationSpec { name: record.spec.name.clone(), ..spec };
-    check::take_credentials(&mut changed.spec);
-    let destination = changed
+    let mut after = record.clone();
+    after.spec = crate::spec::DestinationSpec { name: record.spec.name.clone(), ..spec };
+    check::take_credentials(&mut after.spec);
+    let destination = after
         .destination(&console.policy, console.clock.now())
         .map_err(|problems| bad_request(&wire::renamed(problems, own.kind)))?;
     if changes.contains_key("config") {
@@ -198,7 +198,7 @@ async fn update(
     let own = serde_json::to_value(&own).unwrap_or_default();
     let known = console
         .update(record.name.as_str(), |record| {
-            record.spec = changed.spec;
+            record.spec = after.spec;
             record.own = own;
             Ok(())
         })

@@ -10,6 +10,8 @@ use crate::problem::FieldProblem;
 
 /// How deep parts are taken apart.
 const DEPTH_MAX: usize = 8;
+/// How like a known name an unknown one must be to be taken for a slip.
+const LIKENESS_MIN: f64 = 0.85;
 /// Mistakes that are told at once.
 const PROBLEMS_MAX: usize = 50;
 
@@ -30,6 +32,20 @@ pub(crate) fn read<T: DeserializeOwned>(
     Err(finder.problems)
 }
 
+/// Reads what can be read of an object, and everything that is wrong with it: each key with a mistake
+/// in it has its default.
+pub(crate) fn read_rest<T: DeserializeOwned + Default>(
+    given: &Map<String, Value>,
+) -> (T, Vec<FieldProblem>) {
+    let problems = match read(given) {
+        Ok(value) => return (value, Vec::new()),
+        Err(problems) => problems,
+    };
+    let sound = given.iter().filter(|(key, _)| !problems.iter().any(|p| p.is_in(key)));
+    let sound = sound.map(|(key, value)| (key.clone(), value.clone())).collect();
+    (read(&sound).unwrap_or_default(), problems)
+}
+
 fn parse<T: DeserializeOwned>(value: Value) -> Result<(), String> {
     serde_json::from_value::<T>(value).map(|_| ()).map_err(|error| error.to_string())
 }
@@ -44,7 +60,13 @@ impl Finder<'_> {
     fn look(&mut self, part: &Value, path: &str, wrap: &dyn Fn(Value) -> Value, depth: usize) {
         let Err(error) = (self.is_valid)(wrap(part.clone())) else { return };
         let before = self.problems.len();
-        if depth < DEPTH_MAX {
+        // What must not be a list or an object at all has no parts.
+        let may_hold_parts = match part {
+            Value::Object(_) => (self.is_valid)(wrap(Value::Object(Map::new()))).is_ok(),
+            Value::Array(_) => (self.is_valid)(wrap(Value::Array(Vec::new()))).is_ok(),
+            _ => false,
+        };
+        if may_hold_parts && depth < DEPTH_MAX {
             match part {
                 Value::Object(parts) => self.look_into_object(parts, path, wrap, depth),
                 Value::Array(parts) => {
@@ -96,7 +118,16 @@ fn reworded(error: &str) -> String {
     let (found, expected) = error.split_once(", expected ").unwrap_or((error, ""));
     let names = expected.strip_prefix("one of ").unwrap_or(expected).replace('`', "");
     if found.starts_with("unknown field") {
-        return format!("is not known here; known are {names}");
+        let unknown = found.split('`').nth(1).unwrap_or_default();
+        let near = names.split(", ").max_by(|a, b| {
+            let [a, b] = [a, b].map(|name| strsim::jaro_winkler(name, unknown));
+            a.total_cmp(&b)
+        });
+        let near = near.filter(|near| strsim::jaro_winkler(near, unknown) >= LIKENESS_MIN);
+        return match near {
+            Some(near) => format!("is not known here; did you mean {near}?"),
+            None => format!("is not known here; known are {names}"),
+        };
     }
     if found.starts_with("unknown variant") {
         return format!("must be one of {names}");
@@ -106,7 +137,7 @@ fn reworded(error: &str) -> String {
     }
     let Some((_, found)) = found.split_once(": ") else { return error.to_owned() };
     let expected = match expected {
-        "u32" | "u64" => "a whole number of 0 or more, in a sensible range",
+        "u32" | "u64" => "a whole number of 0 or more",
         "f64" => "a number",
         "a boolean" => "true or false",
         "a string" | "string or map" => "text",
@@ -119,7 +150,8 @@ fn reworded(error: &str) -> String {
     let kind = found.split_once(' ').map_or(found, |(kind, _)| kind);
     let kind = match kind {
         "string" => "text",
-        "integer" | "floating" => "this number",
+        "integer" | "floating" if expected.contains("number") => expected,
+        "integer" | "floating" => "a number",
         "boolean" => "true or false",
         "sequence" => "a list",
         "map" => "an object",
@@ -153,6 +185,7 @@ mod tests {
             "method": "GET",
             "headers": {"X-A": "fine", "X-B": 7},
             "secret": ["a"],
+            "timeout_ms": {"a": [1]},
             "sample_rate": "half",
             "batch_size": -1,
             "privacy": "yes",
