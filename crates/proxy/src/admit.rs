@@ -58,16 +58,7 @@ pub(crate) async fn admit(
         let message = format!("no call can be recorded at the moment: {reason}");
         return Err(overloaded(message).into());
     }
-    let mut held = gateway
-        .in_flight
-        .enter()
-        .ok_or_else(|| overloaded("too many calls are running; try again shortly".into()))?;
-    let limits = &gateway.config.limits;
-    let bytes_max = limits.request_body_bytes_max;
-    let read = read_body(&arrival.parts.headers, body, bytes_max, &mut held);
-    let body = tokio::time::timeout(limits.body_read_timeout, read)
-        .await
-        .map_err(|_| invalid(408, "the request body did not arrive in time".into()))??;
+    let (body, held) = read_call(gateway, &arrival.parts.headers, body).await?;
     let Asked { body, scan, kept, model, problem } = Asked::read(&arrival, body);
     let call = Arc::new(call(gateway, &arrival, model, &body, &scan));
     let entered = match problem {
@@ -82,6 +73,24 @@ pub(crate) async fn admit(
     let open = OpenCall::new(Arc::clone(gateway), call, kept, held, places);
     let request = Request { headers: arrival.parts.headers, body, scan, route };
     Ok(Admitted { open, request, commit })
+}
+
+/// Takes a call's place among those that run, and reads its body.
+pub(crate) async fn read_call(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<(Bytes, Held), Failure> {
+    let mut held = gateway
+        .in_flight
+        .enter()
+        .ok_or_else(|| overloaded("too many calls are running; try again shortly".into()))?;
+    let limits = &gateway.config.limits;
+    let read = read_body(headers, body, limits.request_body_bytes_max, &mut held);
+    let body = tokio::time::timeout(limits.body_read_timeout, read)
+        .await
+        .map_err(|_| invalid(408, "the request body did not arrive in time".into()))??;
+    Ok((body, held))
 }
 
 /// What a body asks for.
@@ -131,7 +140,7 @@ impl Asked {
 }
 
 /// Asks whether the caller may make this call now, and takes its places if so.
-fn enter(
+pub(crate) fn enter(
     gateway: &Gateway,
     call: &Call,
     body: &Bytes,

@@ -13,6 +13,7 @@ use domain::{
 };
 use http::{HeaderMap, request::Parts};
 use provider::{
+    redact::without_server_credentials,
     scan::Scan,
     splice::{Edit, splice},
 };
@@ -204,7 +205,12 @@ const CREDENTIALS: [Edit<'_>; 10] = [
 
 /// The body as the journal keeps it.
 pub(crate) fn without_credentials(body: &Bytes, scan: &Scan) -> Bytes {
-    splice(body, scan, &CREDENTIALS)
+    let servers = without_server_credentials(body, scan);
+    if servers.is_empty() {
+        return splice(body, scan, &CREDENTIALS);
+    }
+    let servers = servers.iter().map(|(key, value)| Edit::Set { key, value });
+    splice(body, scan, &CREDENTIALS.into_iter().chain(servers).collect::<Vec<_>>())
 }
 
 fn random() -> [u8; 10] {
@@ -224,12 +230,17 @@ mod tests {
         let body = br#"{"model":"m","api_key":"x","extra_headers":{"a":"x"},"headers":{"a":"x"},
             "aws_access_key_id":"x","aws_secret_access_key":"x","aws_session_token":"x",
             "azure_ad_token":"x","vertex_credentials":{"a":"x"},"user_config":{"a":"x"},
-            "authorization":"x","messages":[],"user":"u"}"#;
+            "authorization":"x","messages":[],"user":"u",
+            "tools":[{"type":"mcp","headers":{"a":"x"}}]}"#;
         let body = Bytes::from_static(body);
         let scan = scan(&body).expect("it is JSON");
         let kept = without_credentials(&body, &scan);
         let kept: Value = serde_json::from_slice(&kept).expect("it is JSON");
-        assert_eq!(kept, serde_json::json!({"model": "m", "messages": [], "user": "u"}));
+        assert_eq!(
+            kept,
+            serde_json::json!({"model": "m", "messages": [], "user": "u",
+                "tools": [{"type": "mcp", "headers": null}]})
+        );
     }
 
     #[test]

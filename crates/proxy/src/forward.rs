@@ -129,15 +129,19 @@ async fn attempt(open: &mut OpenCall, request: &Request, step: Step) -> Result<A
     if let Some(mock) = mock {
         return mock.answer(open, request, &deployment).await;
     }
-    if let Credential::Missing { variable } = &deployment.credential {
-        let message = format!(
-            "model `{}` has no API key: environment variable {variable} is not set where the \
-             gateway runs",
-            deployment.facts.model_name,
-        );
-        return Err(failure(FailureKind::Authentication, 401, message).into());
-    }
+    has_credential(&deployment)?;
     ask(open, request, &deployment).await
+}
+
+/// Fails if the deployment's key should be there and is not.
+pub(crate) fn has_credential(deployment: &Deployment) -> Result<(), Failure> {
+    let Credential::Missing { variable } = &deployment.credential else { return Ok(()) };
+    let message = format!(
+        "model `{}` has no API key: environment variable {variable} is not set where the gateway \
+         runs",
+        deployment.facts.model_name,
+    );
+    Err(failure(FailureKind::Authentication, 401, message))
 }
 
 /// The caller's own value of a mock's field, if callers may bring their answers.
@@ -315,13 +319,24 @@ fn provider_request(
         }
         Pair::Unsupported => return Err(protocol::unsupported(endpoint, &deployment.facts).into()),
     };
+    Ok(addressed(deployment, endpoint, path, &request.headers, body)?)
+}
+
+/// A request to a path of a deployment's.
+pub(crate) fn addressed(
+    deployment: &Deployment,
+    endpoint: Endpoint,
+    path: &str,
+    headers: &HeaderMap,
+    body: Vec<Bytes>,
+) -> Result<http::Request<RequestBody>, Failure> {
     let uri = format!("{}{path}", deployment.base_url);
     let mut asked = http::Request::builder()
         .method(Method::POST)
         .uri(uri)
         .body(RequestBody::from(body))
         .map_err(|error| failure(FailureKind::Internal, 500, format!("api_base: {error}")))?;
-    *asked.headers_mut() = headers::to_provider(&request.headers, deployment, endpoint);
+    *asked.headers_mut() = headers::to_provider(headers, deployment, endpoint);
     Ok(asked)
 }
 
@@ -397,7 +412,7 @@ async fn read_whole(open: &mut OpenCall, body: Incoming) -> Result<Bytes, Failur
 
 /// A refused key is often said aloud ("Incorrect API key provided: …"). It is not the caller's to
 /// know, and nobody's to keep.
-fn without_key(body: Bytes, credential: &Credential) -> Bytes {
+pub(crate) fn without_key(body: Bytes, credential: &Credential) -> Bytes {
     let Credential::Key(key) = credential else { return body };
     let text = String::from_utf8_lossy(&body);
     if key.expose().len() < KEY_BYTES_MIN || !text.contains(key.expose()) {

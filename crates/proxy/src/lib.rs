@@ -38,6 +38,8 @@ mod route;
 
 mod forward;
 
+mod count;
+
 mod upstream;
 
 mod headers;

@@ -28,6 +28,7 @@ use crate::{
     auth::authorize,
     capture::{CaptureBody, unrecorded},
     config::Deployment,
+    count::count_tokens,
     forward::{Answer, ErrorAnswer, Refused, forward},
     gateway::Gateway,
     paths::{self, Api},
@@ -107,6 +108,9 @@ async fn call(
         let mut reply = error_reply(endpoint, &failure(FailureKind::InvalidRequest, 405, message));
         reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return reply;
+    }
+    if api == Api::CountTokens {
+        return count_tokens(gateway, &arrival, body).await;
     }
     match admit(gateway, arrival, body).await {
         Ok(admitted) => {
