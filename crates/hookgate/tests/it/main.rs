@@ -6,6 +6,7 @@ mod world;
 
 mod anthropic;
 mod bad_input;
+mod budgets;
 mod calls;
 mod delivery_backup;
 mod delivery_batching;
