@@ -107,8 +107,9 @@ fn written(dir: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in entries {
         let path = entry?.path();
+        let is_page = path.extension().is_some_and(|extension| extension == "md");
         let name = path.file_name().and_then(|name| name.to_str());
-        let Some(name) = name.filter(|name| name.ends_with(".md")) else { continue };
+        let Some(name) = name.filter(|_| is_page) else { continue };
         if let Ok(text) = fs::read_to_string(&path) {
             found.insert(name.to_owned(), text);
         }

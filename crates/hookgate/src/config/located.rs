@@ -166,7 +166,8 @@ fn report_syntax(error: &serde_saphyr::Error, text: &str, file: &Arc<SourceFile>
     let has_reference = line.is_some_and(|line| line.contains("${") || line.contains("{{"));
     let hint =
         if has_reference { "; put values with ${…} or {{…}} in quotes here" } else { "" };
-    let kind = if file.name.ends_with(".json") { "JSON" } else { "YAML" };
+    let is_json = Path::new(&file.name).extension().is_some_and(|ext| ext == "json");
+    let kind = if is_json { "JSON" } else { "YAML" };
     report.problem(&at, "", format!("is not the {kind} that it should be: {what}{hint}"));
 }
 

@@ -192,6 +192,47 @@ fn every_setting_of_ours_is_written_in_the_file_of_defaults() {
 }
 
 #[test]
+fn the_page_about_settings_has_each_with_its_default() {
+    let page = std::fs::read_to_string(repository("docs/configuration.md")).unwrap();
+    let code = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let rows: std::collections::BTreeMap<_, _> = page
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|');
+            let (path, default) = (code(cells.next()?), code(cells.next()?));
+            (path.contains('.') && !path.contains(['/', ' '])).then_some((path, default))
+        })
+        .collect();
+    let file = std::sync::Arc::new(report::SourceFile { order: 0, name: "x".into() });
+    let tree = located::parse(DEFAULTS, &file, &Report::default()).unwrap();
+    let mut settings = std::collections::BTreeMap::new();
+    let mut open = vec![(String::new(), &tree)];
+    while let Some((path, node)) = open.pop() {
+        match &node.value {
+            Value::Map(entries) => {
+                open.extend(entries.iter().map(|e| (section::join(&path, &e.key), &e.node)));
+            }
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(written).collect();
+                settings.insert(path, format!("[{}]", items.join(", ")));
+            }
+            _ => drop(settings.insert(path, written(node))),
+        }
+    }
+    // Lists of entries, which have tables of their own.
+    settings.retain(|path, _| path.contains('.'));
+    assert_eq!(rows, settings);
+}
+
+/// A value as a file has it.
+fn written(node: &Node) -> String {
+    match &node.value {
+        Value::Text(text) => text.content.clone(),
+        _ => node.spelt.clone().unwrap_or_default(),
+    }
+}
+
+#[test]
 fn every_setting_of_an_entry_is_written_in_the_file_of_defaults() {
     let entries = "\
 webhooks: {a: {url: 'https://x.example', tls: {}}}

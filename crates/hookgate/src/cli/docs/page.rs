@@ -79,14 +79,24 @@ fn meaning(variable: &str) -> &'static str {
 }
 
 fn push_quick_start(it: &Integration, text: &mut String) {
-    let _ = write!(
-        text,
+    text.push_str(
         "\n## Quick start\n\n`config.yaml`:\n\n```yaml\n\
          model_list:\n  - model_name: gpt-4o\n    litellm_params:\n      model: openai/gpt-4o\n      \
-         api_key: os.environ/OPENAI_API_KEY\n\n\
-         litellm_settings:\n  callbacks: [\"{}\"]\n",
-        it.name
+         api_key: os.environ/OPENAI_API_KEY\n\n",
     );
+    push_use(it, text);
+    text.push_str(
+        "```\n\nStart the gateway, and make a call that needs no provider:\n\n```sh\n\
+         hookgate --config config.yaml\n\
+         curl http://127.0.0.1:4000/v1/chat/completions -H 'Content-Type: application/json' \\\n  \
+         -d '{\"model\": \"gpt-4o\", \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], \
+         \"mock_response\": \"hey!\"}'\n```\n",
+    );
+}
+
+/// The part of a configuration that uses it.
+fn push_use(it: &Integration, text: &mut String) {
+    let _ = writeln!(text, "litellm_settings:\n  callbacks: [\"{}\"]", it.name);
     if !it.variables.is_empty() {
         text.push_str("\nenvironment_variables: # or set them where the gateway runs\n");
     }
@@ -97,13 +107,6 @@ fn push_quick_start(it: &Integration, text: &mut String) {
         };
         let _ = writeln!(text, "  {variable}: {value}");
     }
-    text.push_str(
-        "```\n\nStart the gateway, and make a call that needs no provider:\n\n```sh\n\
-         hookgate --config config.yaml\n\
-         curl http://127.0.0.1:4000/v1/chat/completions -H 'Content-Type: application/json' \\\n  \
-         -d '{\"model\": \"gpt-4o\", \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], \
-         \"mock_response\": \"hey!\"}'\n```\n",
-    );
 }
 
 fn push_payload(it: &Integration, text: &mut String) {
@@ -150,11 +153,13 @@ fn index(integrations: &[Integration]) -> String {
         let (summary, events) = (summary(&it.description), events.join(", "));
         let _ = writeln!(text, "| [{name}]({}.md) | {summary} | {events} |", it.name);
     }
+    if let Some(first) = integrations.first() {
+        text.push_str("\n## Quick setup\n\n```yaml\n");
+        push_use(first, &mut text);
+        text.push_str("```\n\n`hookgate check config.yaml` names each variable that is missing.\n");
+    }
     text.push_str(
-        "\n## Quick setup\n\n```yaml\nlitellm_settings:\n  callbacks: [\"name\"]\n\n\
-         environment_variables:\n  NAME_WEBHOOK_URL: https://example.com/your-webhook\n```\n\n\
-         `hookgate check config.yaml` names each variable that is missing.\n\n\
-         ## Adding an integration\n\nPut a file `generic_api_compatible_callbacks.json` beside your \
+        "\n## Adding an integration\n\nPut a file `generic_api_compatible_callbacks.json` beside your \
          `config.yaml` (or name one with `--callbacks`). It is a map of names to entries:\n\n\
          ```json\n{\n    \"your_service\": {\n        \
          \"event_types\": [\"llm_api_success\", \"llm_api_failure\"],\n        \
