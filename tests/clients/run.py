@@ -250,7 +250,7 @@ def helicones_receivers_in_javascript_accept_whatever_is_told(world):
     headers = {"Helicone-Property-10": "ten", "Helicone-User-Id": "u-1"}
     odd = {"10": 1.0, "9": [1e-7, 1e21, -0.0, 12345678901234567890], "é": "\u2028 😀 \x7f/"}
     more = {"extra_headers": headers, "extra_body": {"metadata": odd}, "temperature": 1.0}
-    _, plain = world.ask_raw("Grüße \"an\" alle\n", **more)
+    _, plain = world.ask_raw("Grüße \"an\" Kiel\n", **more)
     _, claude = world.ask_raw("hello", model="claude")
     stream, streamed = world.ask_raw("one two", stream=True)
     assert text_of(list(stream)) == "ONE TWO "

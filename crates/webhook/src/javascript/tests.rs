@@ -107,6 +107,8 @@ fn many_members_are_put_in_order_like_few() {
     );
     let names = (0..5_000).map(|n| format!("\"x{n}\":0")).collect::<Vec<_>>().join(",");
     assert_eq!(written(&format!("{{{names}}}")), Ok(format!("{{{names}}}")));
+    let twice = format!("{{{names},\"x9\":1}}");
+    assert_eq!(written(&twice), Ok(format!("{{{names}}}").replace("\"x9\":0", "\"x9\":1")));
 }
 
 /// Texts that look like JSON, most of them JSON.

@@ -165,8 +165,25 @@ fn a_rotation_of_both_kinds_signs_with_all_and_each_receiver_finds_its_own() {
     );
     assert_eq!(gateway_signature(&signing(&[PRIVATE]), SECS, &body), None);
     assert_eq!(helicone_signature(&signing(&[PRIVATE]), &body), None);
-    let verified = verify_gateway(&signing(&[PRIVATE]), "", "1614265330", BODY, at(SECS), 0);
-    assert_eq!(verified, Err(VerifyError::Mismatch));
+}
+
+#[test]
+fn a_public_key_is_never_taken_for_the_key_of_an_hmac() {
+    // Whoever knows the public key could sign so.
+    let key = symmetric_key(PUBLIC);
+    let receiver = signing(&[PUBLIC]);
+    let (id, secs, now) = ("evt_1", "1614265330", at(SECS));
+    let forged = [
+        sign_for_gateway(&receiver, &key, secs, &[BODY]),
+        sign_for_standard(&key, id, secs, &[BODY]),
+        sign_for_helicone(&Secret::new(PUBLIC), &[BODY]),
+    ];
+    let verified = [
+        verify_gateway(&receiver, &forged[0], secs, BODY, now, 0),
+        verify_standard(&receiver, id, secs, &forged[1], BODY, now, 0),
+        verify_helicone(&receiver, &forged[2], BODY),
+    ];
+    assert_eq!(verified, [Err(VerifyError::Mismatch); 3]);
 }
 
 #[test]
@@ -180,6 +197,10 @@ fn helicones_signature_is_a_bare_hmac_under_the_text_of_its_key() {
     assert_eq!(verify_helicone(&signing, expected, BODY), Ok(()));
     assert_eq!(verify_helicone(&signing, expected, b"other"), Err(VerifyError::Mismatch));
     assert_eq!(verify_helicone(&signing, "", BODY), Err(VerifyError::Mismatch));
+    // `whsec_` is text like any other there.
+    let signing = Signing { secrets: vec![Secret::new("whsec_bmV3")], ..signing };
+    let signature = helicone_signature(&signing, &[Bytes::from_static(BODY)]).unwrap();
+    assert_eq!(signature, "fde6d2b03f53b963c06a5103fef63e40cb1b318cf5cf8883984f48e9d1fe2a31");
 }
 
 #[test]
