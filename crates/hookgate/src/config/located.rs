@@ -116,7 +116,9 @@ pub(crate) fn parse(text: &str, file: &Arc<SourceFile>, report: &Report) -> Opti
         Ok(node) => Some(node),
         Err(error @ serde_saphyr::Error::DuplicateMappingKey { .. }) => {
             // Under this policy both values of a key come through, with their places.
-            let node = parse_with(text, file, DuplicateKeyPolicy::LastWins).ok()?;
+            let node = parse_with(text, file, DuplicateKeyPolicy::LastWins)
+                .inspect_err(|error| report_syntax(error, text, file, report))
+                .ok()?;
             if !report_duplicates(&node, "", report) {
                 report_syntax(&error, text, file, report);
             }

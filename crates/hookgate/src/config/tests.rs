@@ -136,6 +136,52 @@ fn the_examples_name_what_they_need_without_their_variables() {
 }
 
 #[test]
+fn everything_that_a_file_can_ask_for_is_described() {
+    let text = "\
+model_list:
+  - {model_name: a, litellm_params: {model: openai/a, api_key: k, rpm: 10, tpm: 1, weight: 2}}
+  - {model_name: a, litellm_params: {model: openai/b, api_key: k, max_parallel_requests: 1}}
+general_settings:
+  {master_key: sk-9c1f7e2ab4, global_max_parallel_requests: 1, alerting: [webhook]}
+keys:
+  - {name: app, key: sk-app-1234567890, models: [a*], rpm: 1, tpm: 5, max_parallel_requests: 2}
+  - {name: other, key: sk-app-1234567891}
+hookgate: {org_id: org_1}
+budgets:
+  - {scope: gateway, max_budget: 0.5, budget_duration: 12h}
+  - {scope: key, match: app, max_budget: 5, budget_duration: 1d, thresholds: [12.5]}
+  - {scope: tag, max_budget: 5, budget_duration: 7d, thresholds: []}
+litellm_settings: {max_end_user_budget: 1}
+security: {block_private: true, allow_private_destinations: [10.0.0.0/8, '::1']}
+delivery: {disable_after_hours: 0}
+webhooks:
+  traces: {url: 'https://x.example', format: otlp, compression: gzip, batch_size: 9, method: PUT}
+  genai: {url: 'https://x.example', format: otlp, profile: genai, integers: number}
+  helicone: {url: 'https://x.example', format: helicone, secret: s, compat: document}
+  text: {url: 'https://x.example', format: helicone, include_data: false, bodies: string}
+  cloud: {url: 'https://x.example', format: cloudevents, event_types: [delivery.exhausted]}
+  clouds: {url: 'https://x.example', format: cloudevents, mode: batch, strict_order: true}
+  lines: {url: 'https://x.example', format: generic_api, log_format: ndjson, timeout_ms: 1500}
+  narrow:
+    url: https://x.example
+    secret: [whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]
+    filters:
+      completion: {keys: app, end_users: [u], tags: [t], properties: {env: prod}, min_tokens: 5}
+    rules:
+      groups:
+        - {logic: or, rules: [{field: model, operator: exists}, {field: input, operator: exists}]}
+        - {rules: [{field: model, operator: exists}]}
+";
+    let variables = [
+        ("WEBHOOK_URL", "https://alerts.example/in?token=hidden"),
+        (ENCRYPTION_KEY_VARIABLE, "sixteen-letters!"),
+    ];
+    let loaded = Loaded::text(text, &variables);
+    assert_eq!(loaded.warnings, [""; 0]);
+    insta::assert_snapshot!(describe(&loaded.settings()));
+}
+
+#[test]
 fn no_secret_is_shown() {
     for path in EXAMPLES {
         let shown = check(path, &SET);

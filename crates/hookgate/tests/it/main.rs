@@ -7,6 +7,7 @@ mod world;
 mod anthropic;
 mod bad_input;
 mod calls;
+mod config_formats;
 mod delivery_backup;
 mod delivery_batching;
 mod delivery_choice;

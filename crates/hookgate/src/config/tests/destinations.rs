@@ -414,3 +414,41 @@ fn alerting_by_webhook_sends_budgets_to_the_url_in_the_environment() {
     assert_eq!(headers(&found), [("Authorization", "Basic dTpw")]);
     assert_eq!(found.retry, Policy::default().defaults.retry);
 }
+
+#[test]
+fn certificates_are_read_and_a_key_must_fit_its_own() {
+    let data = |name: &str| {
+        std::fs::read_to_string(repository(&format!("crates/delivery/tests/data/{name}"))).unwrap()
+    };
+    let (root, chain, key) = (data("root.pem"), data("receiver.pem"), data("receiver.key.pem"));
+    let load = |tls: &str| {
+        let text = format!("webhooks: {{a: {{url: 'https://x.example', tls: {{{tls}}}}}}}\n");
+        let files = [
+            ("config.yaml", text.as_str()),
+            ("root.pem", &root),
+            ("chain.pem", &chain),
+            ("key.pem", &key),
+        ];
+        Loaded::files(&files, &[])
+    };
+    let tls = load("ca_file: root.pem").destination("a").tls.unwrap();
+    assert_eq!((tls.roots, tls.client), (Some(root.clone()), None));
+    let both = "client_certificate_file: chain.pem, client_key_file: key.pem";
+    let client = load(both).destination("a").tls.unwrap().client.unwrap();
+    assert_eq!((client.chain, client.key.expose()), (chain.clone(), key.as_str()));
+    for (wrong, expected) in [
+        ("ca_file: key.pem", "tls.ca_file: holds no certificate"),
+        ("ca_file: none.pem", "none.pem could not be read"),
+        (
+            "client_certificate_file: chain.pem, client_key_file: chain.pem",
+            "tls.client_key_file: holds no private key",
+        ),
+        (
+            "client_certificate_file: root.pem, client_key_file: key.pem",
+            "tls.client_key_file: holds a key that does not fit",
+        ),
+    ] {
+        let problems = load(wrong).problems;
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{wrong}: {problems:#?}");
+    }
+}
