@@ -49,6 +49,11 @@ fn anchors_and_merge_keys_are_filled_in_and_placed_where_they_are_defined() {
 }
 
 #[test]
+fn a_text_that_breaks_after_a_key_given_twice_is_refused_in_words() {
+    assert_eq!(problems("port: 4000\nport: 4000\nbroken line.\n").len(), 1);
+}
+
+#[test]
 fn keys_given_twice_are_all_reported_with_both_lines() {
     let found = problems("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n");
     let expected = [
