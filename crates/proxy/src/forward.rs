@@ -169,16 +169,18 @@ impl Mock {
     fn of(open: &OpenCall, request: &Request, deployment: &Deployment) -> Option<Self> {
         let config = &open.gateway.config;
         let client = |key| clients(config, &request.body, &request.scan, key);
+        let is_mocked = request.route.is_mocked;
         let limit = deployment.timeout.unwrap_or(open.gateway.config.routing.timeout);
         let seconds = |key| {
             let seconds = client(key).and_then(|value| value.as_f64());
             seconds.and_then(|secs| Duration::try_from_secs_f64(secs).ok()).map(|d| d.min(limit))
         };
-        if client("mock_timeout") == Some(true.into()) {
+        if is_mocked && client("mock_timeout") == Some(true.into()) {
             let delay = seconds("timeout").unwrap_or(limit);
             return Some(Self { response: None, tool_calls: None, delay });
         }
-        let response = client("mock_response").or_else(|| deployment.mock_response.clone())?;
+        let own = if is_mocked { client("mock_response") } else { None };
+        let response = own.or_else(|| deployment.mock_response.clone())?;
         let (tool_calls, delay) = (client("mock_tool_calls"), seconds("mock_delay"));
         Some(Self { response: Some(response), tool_calls, delay: delay.unwrap_or_default() })
     }

@@ -71,7 +71,8 @@ impl Gateway {
         for deployment in &config.deployments {
             deployments.entry(&deployment.facts.model_name).or_default().push(deployment);
         }
-        let group = |(name, all): (&str, Vec<_>)| (name.to_owned(), Arc::new(Group::new(&all)));
+        let group =
+            |(name, all): (&str, Vec<_>)| (name.to_owned(), Arc::new(Group::new(name, &all)));
         let groups = deployments.into_iter().map(group).collect();
         let keys = config.keys.iter().map(|key| (key.hash.clone(), KnownKey::new(key))).collect();
         let parallel = config.global_max_parallel_requests;

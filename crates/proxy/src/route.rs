@@ -22,6 +22,7 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
 
 /// The deployments of one model name.
 pub(crate) struct Group {
+    name: String,
     members: Vec<Member>,
 }
 
@@ -32,14 +33,14 @@ struct Member {
 }
 
 impl Group {
-    pub(crate) fn new(deployments: &[&Deployment]) -> Self {
+    pub(crate) fn new(name: &str, deployments: &[&Deployment]) -> Self {
         let member = |deployment: &&Deployment| {
             let Deployment { rpm, tpm, max_parallel_requests, .. } = **deployment;
             let allowed = Allowed { rpm, tpm, parallel: max_parallel_requests };
             let quota = Quota::new("deployment", allowed);
             Member { deployment: Arc::new((*deployment).clone()), quota }
         };
-        Self { members: deployments.iter().map(member).collect() }
+        Self { name: name.to_owned(), members: deployments.iter().map(member).collect() }
     }
 }
 
@@ -47,10 +48,9 @@ impl Group {
 pub(crate) struct Route {
     /// There is one at least, and in one at least somebody serves the call.
     groups: Vec<Arc<Group>>,
-    model: String,
     endpoint: Endpoint,
     /// Whether the caller brings the answer, so that any deployment can give it.
-    is_mocked: bool,
+    pub(crate) is_mocked: bool,
 }
 
 impl Route {
@@ -78,7 +78,7 @@ impl Route {
                 groups.push(Arc::clone(group));
             }
         }
-        let route = Self { groups, model: model.to_owned(), endpoint, is_mocked };
+        let route = Self { groups, endpoint, is_mocked };
         let mut all = route.groups.iter().flat_map(|group| &group.members);
         if all.any(|member| route.is_served_by(&member.deployment)) {
             return Ok(route);
@@ -170,7 +170,7 @@ impl<'a> Plan<'a> {
 
     /// Why no deployment could be asked at all.
     pub(crate) fn nobody(self) -> Failure {
-        let model = &self.route.model;
+        let model = self.route.groups.first().map_or("", |group| group.name.as_str());
         if let Some(exhausted) = self.exhausted {
             return exhausted.failure(&format!("a deployment of model `{model}`"));
         }

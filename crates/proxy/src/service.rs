@@ -88,11 +88,13 @@ async fn call(
     let endpoint = api.endpoint();
     let is_post = request.method() == Method::POST;
     let (parts, body) = request.into_parts();
-    let arrived_at = gateway.clock.now();
-    let client_ip = Some(peer.ip());
-    let caller = authorized.clone().unwrap_or(Caller::Refused);
+    let (caller, refusal) = match authorized {
+        Ok(caller) => (caller, None),
+        Err(refusal) => (Caller::Refused, Some(refusal)),
+    };
+    let (client_ip, arrived_at) = (Some(peer.ip()), gateway.clock.now());
     let arrival = Arrival { endpoint, model, caller, client_ip, arrived_at, parts };
-    if let Err(refusal) = authorized {
+    if let Some(refusal) = refusal {
         let failure = unauthorized(&refusal);
         let is_call = is_post && matches!(api, Api::Call(_));
         let refused = match refusal {
