@@ -60,10 +60,11 @@ pub(crate) async fn read_object(body: Body) -> Result<Map<String, Value>, Proble
     }
 }
 
-/// The same, where no body at all means an empty object.
+/// The same, where no body at all, or null, means an empty object.
 pub(crate) async fn read_object_if_any(body: Body) -> Result<Map<String, Value>, Problem> {
     let bytes = read_body(body).await?;
-    if bytes.is_empty() { Ok(Map::new()) } else { read_object(Body::from(bytes)).await }
+    let is_nothing = bytes.is_empty() || bytes.trim_ascii() == b"null";
+    if is_nothing { Ok(Map::new()) } else { read_object(Body::from(bytes)).await }
 }
 
 /// Query parameters, and what is wrong with them.

@@ -146,6 +146,9 @@ pub async fn restore(
 ) -> Result<Vec<Destination>, LanesError> {
     let mut restored = Vec::new();
     for stored in destinations.all().await? {
+        if stored.door == delivery::replay::DOOR {
+            continue;
+        }
         let name = stored.name.clone();
         if is_in_file(files, &name) {
             tracing::warn!(

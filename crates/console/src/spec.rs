@@ -41,7 +41,12 @@ pub struct DestinationSpec {
     pub name: Option<String>,
     /// Where events go. Needed at creation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = "uri", example = "https://receiver.example/hooks")]
+    #[schema(
+        format = "uri",
+        pattern = "^https?://",
+        max_length = 4_096,
+        example = "https://receiver.example/hooks"
+    )]
     pub url: Option<String>,
     /// The HTTP method. Default: `POST`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,10 @@ use utoipa::ToSchema;
 
 use super::{
     moment,
-    view::{DestinationList, DestinationView, PreviewRequest, PreviewView, RotatedView, TestView},
+    view::{
+        DestinationList, DestinationView, NewDestination, PreviewRequest, PreviewView, RotatedView,
+        TestView,
+    },
 };
 use crate::{
     problem::{FieldProblem, Problem},
@@ -56,7 +59,7 @@ pub(crate) async fn list(State(console): State<Console>) -> Result<Json<Destinat
 #[utoipa::path(
     post, path = "/api/destinations", tag = "destinations",
     operation_id = "create_destination",
-    request_body = DestinationSpec,
+    request_body = NewDestination,
     responses(
         (status = 201, description = "Made; its secret is shown this once", body = DestinationView,
          headers(("location" = String, description = "Its path"))),

@@ -5,7 +5,10 @@ use domain::{delivery::Timings, secret::Secret};
 use serde::Serialize;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{RefOr, Schema},
+    openapi::{
+        RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
 };
 
 use super::moment;
@@ -235,6 +238,36 @@ impl ToSchema for DestinationView {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         DestinationSpec::schemas(schemas);
         DestinationFacts::schemas(schemas);
+    }
+}
+
+/// The settings of a destination to be made: those of [`DestinationSpec`], of which two are needed.
+/// Only its schema is used.
+pub(crate) struct NewDestination;
+
+impl PartialSchema for NewDestination {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::Object(mut spec)) = DestinationSpec::schema() else {
+            return DestinationSpec::schema();
+        };
+        for needed in ["name", "url"] {
+            spec.required.push(needed.to_owned());
+            if let Some(RefOr::T(Schema::Object(property))) = spec.properties.get_mut(needed) {
+                property.schema_type = SchemaType::new(Type::String);
+                property.default = None;
+            }
+        }
+        spec.description = Some(
+            "The settings of a destination to be made. What is left out, or null, has its default."
+                .to_owned(),
+        );
+        RefOr::T(Schema::Object(spec))
+    }
+}
+
+impl ToSchema for NewDestination {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        DestinationSpec::schemas(schemas);
     }
 }
 

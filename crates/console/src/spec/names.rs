@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// An enum of words, each of which stands for a value of a domain type.
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident for $domain:ty {
-        $($(#[$inner:meta])* $variant:ident = $text:literal => $value:path,)*
+        $($(#[$inner:meta])* $variant:ident = $text:tt => $value:path,)*
     }) => {
         $(#[$doc])*
         #[derive(
