@@ -32,7 +32,7 @@ pub(super) fn merged(report: &Report, with_data: bool) -> Option<String> {
             for (name, value) in answer.iter() {
                 match name {
                     "choices" => choices(&mut json, value),
-                    _ => member(&mut json, name, value),
+                    _ => json.field_named(name, Raw(value)),
                 }
             }
         }
@@ -87,10 +87,10 @@ fn by_first_chunk(json: &mut Json, first: &Members<'_>, answer: &Members<'_>) {
     for (name, value) in first.iter() {
         match (name, answer.get(name)) {
             ("choices", Some(known)) => choices(json, known),
-            ("usage", Some(known)) => member(json, name, known),
+            ("usage", Some(known)) => json.field_named(name, Raw(known)),
             // Azure's first chunk names neither.
-            ("id" | "model", Some(known)) if is_empty(value) => member(json, name, known),
-            _ => member(json, name, value),
+            ("id" | "model", Some(known)) if is_empty(value) => json.field_named(name, Raw(known)),
+            _ => json.field_named(name, Raw(value)),
         }
     }
     if let Some(usage) = answer.get("usage").filter(|_| first.get("usage").is_none()) {
@@ -110,15 +110,9 @@ fn choices(json: &mut Json, choices: &str) {
             if name == "message" {
                 json.field("delta", Raw(value));
             }
-            member(json, name, value);
+            json.field_named(name, Raw(value));
         }
         json.close();
     }
     json.close_list();
-}
-
-fn member(json: &mut Json, name: &str, value: &str) {
-    if name != "streamed_data" {
-        json.field_named(name, Raw(value));
-    }
 }

@@ -221,6 +221,8 @@ fn rules_that_cannot_be_applied_are_refused() {
         (rule(Model, RuleOperator::Regex, "^a|b$"), Ok(())),
         (rule(Model, RuleOperator::Regex, "a("), regex("a(")),
         (rule(Model, RuleOperator::Regex, "(?=a)"), regex("(?=a)")),
+        (rule(Model, RuleOperator::Regex, "[a-z]{20}"), Ok(())),
+        (rule(Model, RuleOperator::Regex, r"\w{80}"), regex(r"\w{80}")),
         (rule(Model, RuleOperator::Regex, r"\w{1000}{1000}"), regex(r"\w{1000}{1000}")),
         (rule(TotalTokens, Gte, "many"), number("many")),
         (rule(TotalTokens, Lt, ""), number("")),
