@@ -149,7 +149,7 @@ keys:
 hookgate: {org_id: org_1}
 budgets:
   - {scope: gateway, max_budget: 0.5, budget_duration: 12h}
-  - {scope: key, match: app, max_budget: 5, budget_duration: 1d, thresholds: [12.5]}
+  - {scope: key, match: app, max_budget: 5, budget_duration: 1d, thresholds: [12]}
   - {scope: tag, max_budget: 5, budget_duration: 7d, thresholds: []}
 litellm_settings: {max_end_user_budget: 1}
 security: {block_private: true, allow_private_destinations: [10.0.0.0/8, '::1']}

@@ -12,7 +12,7 @@ const USD_MAX: f64 = 1_000_000_000.0;
 /// Percent of a limit at which an event tells, unless a budget says otherwise.
 const THRESHOLDS: [f64; 4] = [50.0, 80.0, 95.0, 100.0];
 /// The highest threshold: spending may overshoot by what is in flight.
-const THRESHOLD_MAX: f64 = 1_000.0;
+const THRESHOLD_MAX: u32 = 1_000;
 /// The longest period.
 const PERIOD_SECS_MAX: u64 = 10 * 366 * 86_400;
 
@@ -113,13 +113,15 @@ fn usd(field: &Field<'_>) -> Option<f64> {
     field.number(0.0..=USD_MAX)
 }
 
-/// Percentages, rising, each once.
+/// Percentages, rising, each once. They are whole: an event's id holds its threshold, and ids hold
+/// no point (Standard Webhooks).
 fn read_thresholds(field: &Field<'_>) -> Vec<f64> {
-    let mut thresholds: Vec<f64> =
-        field.item_or_items().iter().filter_map(|item| item.number(0.01..=THRESHOLD_MAX)).collect();
-    thresholds.sort_by(f64::total_cmp);
-    thresholds.dedup();
-    thresholds
+    let items = field.item_or_items();
+    let mut percents: Vec<u32> =
+        items.iter().filter_map(|item| item.whole(1..=THRESHOLD_MAX)).collect();
+    percents.sort_unstable();
+    percents.dedup();
+    percents.into_iter().map(f64::from).collect()
 }
 
 /// `30s`, `15m`, `12h`, `30d`, `2w`, `1mo`: LiteLLM's form.
