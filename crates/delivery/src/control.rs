@@ -3,7 +3,7 @@
 //! Changes the roster, and says so in the stores that survive a restart; `service` makes it so.
 //! Destinations themselves are stored by whoever made them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     delivery::Timings,
@@ -12,6 +12,7 @@ use domain::{
     record::Sequence,
     time::Timestamp,
 };
+use store::lanes::{DeliveryQuery, DeliveryState, LanesError};
 use webhook::{
     body::Body,
     request,
@@ -23,6 +24,9 @@ pub use crate::{
     roster::{BreakerStatus, Disabled},
 };
 use crate::{roster::Seen, send::SendLimits, service::Shared};
+
+/// Dead letters looked up at once.
+const RETRY_PAGE: usize = 500;
 
 /// A handle to the lanes of a [`crate::Service`]. Cheap to clone.
 #[derive(Clone)]
@@ -179,6 +183,33 @@ impl Control {
     /// Whether any destination that is sent to wants streaming events.
     pub fn wants_pieces(&self) -> bool {
         self.shared.roster.wants_pieces()
+    }
+
+    /// Sends dead letters again, at once and with no attempt counted: all that the query finds, of
+    /// whatever state it names. Returns how many.
+    pub async fn retry(&self, query: DeliveryQuery) -> Result<usize, LanesError> {
+        let lanes = &self.shared.lanes;
+        let mut query =
+            DeliveryQuery { state: Some(DeliveryState::Dead), limit: RETRY_PAGE, ..query };
+        let mut found: BTreeMap<DestinationName, Vec<DeliveryId>> = BTreeMap::new();
+        // All are found before any is revived: a page must not move while it is turned.
+        loop {
+            let page = lanes.deliveries(query.clone()).await?;
+            query.before = page.last().map(|row| row.number);
+            let is_last = page.len() < RETRY_PAGE;
+            for row in page {
+                found.entry(row.destination).or_default().push(row.id);
+            }
+            if is_last {
+                break;
+            }
+        }
+        let mut revived = 0;
+        for (name, ids) in found {
+            revived += lanes.revive(Some(&name), Some(&ids)).await?;
+            self.woken(&name);
+        }
+        Ok(revived)
     }
 
     /// Tells a lane that its parked deliveries changed: dead letters were revived, say.

@@ -32,7 +32,7 @@ use crate::{
     notes::Telling,
     pace::Pace,
     reading::Gathering,
-    roster::{BreakerStatus, Standing, Start, View},
+    roster::{Bounds, BreakerStatus, Standing, Start, View},
     sending::{Queue, Running, Target, Tried},
     service::Shared,
     shelf::{Attempts, Shelf, Waiting},
@@ -87,6 +87,7 @@ pub(crate) struct Lane {
     pub(crate) shared: Arc<Shared>,
     pub(crate) destination: Arc<Destination>,
     pub(crate) backup: Option<Arc<Destination>>,
+    pub(crate) bounds: Option<Bounds>,
     pub(crate) window: Window,
     pub(crate) gathering: Gathering,
     pub(crate) queue: Queue,
@@ -114,6 +115,8 @@ pub(crate) struct Lane {
     pub(crate) ending: Option<Ending>,
     pub(crate) view: Arc<View>,
     pub(crate) delivered_at: Option<Timestamp>,
+    pub(crate) delivered: u64,
+    pub(crate) given_up: u64,
     /// When the first attempt failed since the last success.
     pub(crate) failing_since: Option<Timestamp>,
 }
@@ -121,7 +124,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// Continues where the lane's last run left off, or begins where it is told to.
     pub(crate) async fn open(shared: Arc<Shared>, start: Start) -> Result<Self, LaneError> {
-        let Start { destination, begin_at, without_backup, view, .. } = start;
+        let Start { destination, bounds, begin_at, without_backup, view, .. } = start;
         let name = &destination.name;
         let head = shared.journal.head();
         let mut stored = shared.lanes.cursor(name).await?;
@@ -146,6 +149,7 @@ impl Lane {
                 .filter(|_| !without_backup)
                 .cloned()
                 .map(Arc::new),
+            bounds,
             window: Window::new(cursor),
             gathering: Gathering::default(),
             queue: Queue::default(),
@@ -168,6 +172,8 @@ impl Lane {
             ending: None,
             view,
             delivered_at: None,
+            delivered: 0,
+            given_up: 0,
             failing_since: None,
             shared,
             destination,
@@ -198,7 +204,8 @@ impl Lane {
             self.launch();
             self.begin_settling();
             self.publish();
-            if self.is_done() {
+            self.bury_the_last();
+            if self.is_done() || self.is_at_its_end() {
                 break;
             }
             let idle = tokio::time::sleep(self.idle_for());
@@ -253,6 +260,24 @@ impl Lane {
         Ok(())
     }
 
+    /// Whether everything is read that a bounded lane may read.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.bounds.as_ref().is_some_and(|bounds| self.window.read() >= bounds.until)
+    }
+
+    /// Whether nothing is left of a bounded lane's range.
+    fn is_at_its_end(&self) -> bool {
+        self.has_read_all() && self.holds_nothing() && self.shelf.len() == 0
+    }
+
+    /// Whether nothing is gathered, due or in flight; parked deliveries not counted.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.attempts.is_empty()
+            && self.queue.len() == 0
+            && self.gathering.is_empty()
+            && self.streams.is_idle()
+    }
+
     /// Whether there is nothing left to wait for.
     fn is_done(&self) -> bool {
         let idle = self.attempts.is_empty();
@@ -261,10 +286,7 @@ impl Lane {
             Some(Ending::Halt) => return idle,
             Some(Ending::Drain) => {}
         }
-        let nothing_left = self.at_head
-            && self.queue.len() == 0
-            && self.gathering.is_empty()
-            && self.streams.is_idle();
+        let nothing_left = self.at_head && self.holds_nothing();
         idle && (nothing_left || self.is_down())
     }
 
@@ -286,6 +308,9 @@ impl Lane {
             breaker,
             delivered_at: self.delivered_at,
             failing_since: self.failing_since,
+            delivered: self.delivered,
+            given_up: self.given_up,
+            is_finished: false,
         });
     }
 
@@ -344,7 +369,13 @@ impl Lane {
                 "Deliveries were not settled in time; the next start sends them."
             );
         }
+        let is_finished = self.is_at_its_end();
         self.attempts.shutdown().await;
-        self.settle_all().await
+        self.settle_all().await?;
+        self.publish();
+        if is_finished {
+            self.view.publish(Standing { is_finished, ..self.view.standing() });
+        }
+        Ok(())
     }
 }

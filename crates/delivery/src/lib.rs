@@ -11,6 +11,8 @@ pub mod service;
 
 pub mod control;
 
+pub mod replay;
+
 mod roster;
 
 mod notes;
@@ -44,4 +46,4 @@ mod pace;
 pub mod send;
 
 pub use control::Control;
-pub use service::Service;
+pub use service::{Service, Stores};

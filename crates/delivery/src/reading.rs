@@ -69,7 +69,7 @@ impl Lane {
             // The head is told after those who wait for a commit, and their calls may be what ends
             // last: so a lane that stops reads until nothing comes.
             let is_read = self.window.read() >= *self.head.borrow_and_update();
-            self.at_head = is_read && !self.is_draining();
+            self.at_head = is_read && !self.is_draining() || self.has_read_all();
             if self.at_head {
                 break;
             }
@@ -92,7 +92,12 @@ impl Lane {
                 self.at_head = true;
                 break;
             }
+            let until = self.bounds.as_ref().map(|bounds| bounds.until);
             for entry in entries {
+                if until.is_some_and(|until| entry.sequence > until) {
+                    self.window.advance(until.unwrap_or_default());
+                    break;
+                }
                 self.window.advance(entry.sequence);
                 for event in &entry.events {
                     self.take_in(event);
@@ -105,7 +110,8 @@ impl Lane {
             let rest = (self.destination.batch.flush_interval / 4).min(REST_MAX);
             self.rest_until = self.now().plus(rest);
         }
-        if self.is_draining() && self.at_head || self.gathering.is_due(self.now()) {
+        let is_last = self.has_read_all() || self.is_draining();
+        if is_last && self.at_head || self.gathering.is_due(self.now()) {
             self.flush();
         }
         Ok(())
@@ -133,6 +139,10 @@ impl Lane {
     }
 
     fn take_in(&mut self, event: &Arc<Event>) {
+        let only = self.bounds.as_ref().map(|bounds| &bounds.only);
+        if only.is_some_and(|only| !matching::matches(event.kind(), event, only)) {
+            return;
+        }
         if let Detail::Streaming(piece) = &event.detail {
             if matching::matches(EventType::Streaming, event, &self.destination) {
                 self.window.hold(event.sequence);

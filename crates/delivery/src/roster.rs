@@ -55,6 +55,11 @@ pub(crate) struct Standing {
     pub(crate) breaker: BreakerStatus,
     pub(crate) delivered_at: Option<Timestamp>,
     pub(crate) failing_since: Option<Timestamp>,
+    /// Deliveries that succeeded, and that were given up, since the gateway started.
+    pub(crate) delivered: u64,
+    pub(crate) given_up: u64,
+    /// Nothing is left of its range.
+    pub(crate) is_finished: bool,
 }
 
 /// What a lane and the outside share.
@@ -93,9 +98,19 @@ struct State {
     is_served: bool,
 }
 
+/// What a lane is limited to that does not go on for ever.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    /// The last record that it reads.
+    pub(crate) until: Sequence,
+    /// What does not match this is left out.
+    pub(crate) only: Arc<Destination>,
+}
+
 #[derive(Debug)]
 struct Slot {
     destination: Arc<Destination>,
+    bounds: Option<Bounds>,
     /// Where its next worker begins; `None` where the stored cursor stands.
     begin_at: Option<Sequence>,
     version: u64,
@@ -131,12 +146,15 @@ pub(crate) enum Chore {
     Tell(Note),
     /// Store that a destination was given up, and tell of it.
     GiveUp(DestinationName, Disabled),
+    /// Store that a lane has sent all of its range.
+    Finish(DestinationName, Standing),
 }
 
 /// A lane to run.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) destination: Arc<Destination>,
+    pub(crate) bounds: Option<Bounds>,
     pub(crate) begin_at: Option<Sequence>,
     pub(crate) version: u64,
     pub(crate) halt: CancellationToken,
@@ -157,11 +175,31 @@ pub(crate) struct Seen {
 impl Roster {
     /// Wishes for a lane. A running one of that name is replaced.
     pub(crate) fn put(&self, destination: Destination, begin_at: Option<Sequence>) {
+        self.put_with(destination, begin_at, None);
+    }
+
+    /// Wishes for a lane that ends once it has sent what lies within bounds.
+    pub(crate) fn put_bounded(
+        &self,
+        destination: Destination,
+        begin_at: Option<Sequence>,
+        bounds: Bounds,
+    ) {
+        self.put_with(destination, begin_at, Some(bounds));
+    }
+
+    fn put_with(
+        &self,
+        destination: Destination,
+        begin_at: Option<Sequence>,
+        bounds: Option<Bounds>,
+    ) {
         self.change(|state| {
             let name = destination.name.clone();
             let before = state.slots.remove(&name);
             let mut slot = before.unwrap_or_else(|| Slot::new(&destination));
             slot.destination = Arc::new(destination);
+            slot.bounds = bounds;
             // A beginning that no worker has taken up yet still counts.
             slot.begin_at = begin_at.or(slot.begin_at);
             slot.version += 1;
@@ -229,7 +267,10 @@ impl Roster {
             } else if slot.forgetting == Forgetting::Due {
                 slot.forgetting = Forgetting::Running;
                 chores.push(Chore::Forget(name.clone()));
-            } else if slot.forgetting == Forgetting::No && !is_disabled {
+            } else if slot.forgetting == Forgetting::No
+                && !is_disabled
+                && !slot.view.standing().is_finished
+            {
                 let backup = slot.destination.backup.as_ref();
                 let without_backup = backup.is_some_and(|b| state.disabled.contains_key(&b.name));
                 chores.push(Chore::Start(slot.start(without_backup)));
@@ -256,6 +297,9 @@ impl Roster {
                 slot.has_failed |= has_failed;
                 let standing = slot.view.standing();
                 slot.view.publish(Standing { in_flight: 0, ..standing });
+                if standing.is_finished {
+                    state.asked.push(Chore::Finish(name.clone(), standing));
+                }
             }
         });
     }
@@ -299,9 +343,11 @@ impl Roster {
         self.wants_pieces.load(Ordering::Relaxed)
     }
 
+    /// Those that are not bounded: replays are shown by themselves.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let state = lock(&self.state);
-        let slots = state.slots.iter().filter(|(_, slot)| !slot.is_removed);
+        let is_shown = |slot: &Slot| !slot.is_removed && slot.bounds.is_none();
+        let slots = state.slots.iter().filter(|(_, slot)| is_shown(slot));
         slots.map(|(name, slot)| slot.seen(state.disabled.get(name))).collect()
     }
 
@@ -344,6 +390,7 @@ impl Slot {
     fn new(destination: &Destination) -> Self {
         Self {
             destination: Arc::new(destination.clone()),
+            bounds: None,
             begin_at: None,
             version: 0,
             is_removed: false,
@@ -363,6 +410,7 @@ impl Slot {
         self.worker = Some(Worker { version: self.version, halt: halt.clone() });
         Start {
             destination: Arc::clone(&self.destination),
+            bounds: self.bounds.clone(),
             begin_at: self.begin_at,
             version: self.version,
             halt,

@@ -11,7 +11,7 @@ use provider::price::Prices;
 use store::{
     journal::Journal,
     lanes::{Lanes, LanesError, Settlement},
-    state::Switches,
+    state::{Destinations, Switches},
 };
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::{
     control::Control,
     events::Events,
     lane::{Lane, LaneError, Stop},
-    notes,
+    notes, replay,
     roster::{Chore, Disabled, Roster, Standing, Start},
     send::Sender,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) lanes: Arc<dyn Lanes>,
     pub(crate) switches: Arc<dyn Switches>,
+    /// Where replays are stored.
+    pub(crate) destinations: Arc<dyn Destinations>,
     pub(crate) events: Events,
     pub(crate) sender: Sender,
     pub(crate) clock: Arc<dyn Clock>,
@@ -65,6 +67,18 @@ impl Shared {
     }
 }
 
+/// Where lanes read, and where they and those who direct them remember.
+pub struct Stores {
+    /// What is delivered.
+    pub journal: Arc<dyn Journal>,
+    /// What became of deliveries.
+    pub lanes: Arc<dyn Lanes>,
+    /// Which destinations are paused.
+    pub switches: Arc<dyn Switches>,
+    /// Where replays are stored, beside what doors made.
+    pub destinations: Arc<dyn Destinations>,
+}
+
 /// Delivers events until it is told to stop.
 pub struct Service {
     shared: Arc<Shared>,
@@ -75,19 +89,29 @@ impl Service {
     pub fn new(
         config: Config,
         destinations: Vec<Destination>,
-        journal: Arc<dyn Journal>,
-        lanes: Arc<dyn Lanes>,
-        switches: Arc<dyn Switches>,
+        stores: Stores,
         sender: Sender,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let Stores { journal, lanes, switches, destinations: made_by_doors } = stores;
         let events = Events::new(Arc::clone(&journal), Prices::new(), config.events_cached_max);
         let roster = Roster::default();
         for destination in destinations {
             roster.put(destination, None);
         }
-        let shared = Shared { config, journal, lanes, switches, events, sender, clock, roster };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                journal,
+                lanes,
+                switches,
+                destinations: made_by_doors,
+                events,
+                sender,
+                clock,
+                roster,
+            }),
+        }
     }
 
     /// What changes lanes while they run. Works before `run`, too.
@@ -95,7 +119,7 @@ impl Service {
         Control { shared: Arc::clone(&self.shared) }
     }
 
-    /// Reads which destinations are paused, and gives each lane that never ran a cursor at the
+    /// Reads which destinations are paused and which replays go on, and gives each lane that never ran a cursor at the
     /// journal's head. Must be done before the first call is admitted: what is admitted afterwards
     /// is owed to every destination.
     pub async fn register(&self) -> Result<(), LanesError> {
@@ -116,7 +140,7 @@ impl Service {
                 view.publish(Standing { cursor, ..Standing::default() });
             }
         }
-        Ok(())
+        replay::restore(&self.shared).await
     }
 
     /// Runs the lanes until `stop`; then they send what they hold within the settle time-out.
@@ -162,7 +186,7 @@ impl Tasks {
     /// Lanes are not started any more.
     fn begin_last_chores(&mut self) {
         for chore in self.shared.roster.chores() {
-            if matches!(chore, Chore::Tell(_) | Chore::GiveUp(..)) {
+            if matches!(chore, Chore::Tell(_) | Chore::GiveUp(..) | Chore::Finish(..)) {
                 self.begin(chore);
             }
         }
@@ -186,6 +210,12 @@ impl Tasks {
             Chore::Tell(note) => {
                 self.set.spawn(async move {
                     tell(&shared, note).await;
+                    None
+                });
+            }
+            Chore::Finish(name, standing) => {
+                self.set.spawn(async move {
+                    replay::finish(&shared, &name, standing).await;
                     None
                 });
             }

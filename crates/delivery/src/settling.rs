@@ -173,7 +173,21 @@ impl Lane {
         if let Some(note) = self.told.exhausted(&letter) {
             self.shared.roster.tell(note);
         }
+        self.given_up += 1;
         self.books.pending.buried.push(letter);
+    }
+
+    /// In a bounded lane nothing may come after the last deliveries to show whose fault it was that
+    /// they failed. If the receiver is not down, it is theirs.
+    pub(crate) fn bury_the_last(&mut self) {
+        let is_last = self.has_read_all() && self.holds_nothing() && !self.shelf.holds_up();
+        if is_last && !self.primary_breaker.is_open() {
+            let now = self.now();
+            for waiting in self.shelf.passed() {
+                let reason = waiting.reason.clone();
+                self.bury_waiting(waiting, reason, now);
+            }
+        }
     }
 
     /// The receiver asked not to get this delivery again.
@@ -197,6 +211,7 @@ impl Lane {
             self.taken_for_back(running.target, down_since, now);
         }
         self.delivered_at = Some(now);
+        self.delivered += 1;
         self.failing_since = None;
         for waiting in self.shelf.passed() {
             let reason = waiting.reason.clone();

@@ -419,6 +419,21 @@ async fn a_private_address_in_any_spelling_is_refused_without_leave() {
         "[::]",
         "[::127.0.0.1]",
         "①②⑦.0.0.1",
+        "127.0.1",
+        "017700000001",
+        "0x7f000001",
+        "0x7F.0x0.0.01",
+        "127.0.0.1:80@127.0.0.1",
+        "127。0。0。1",
+        "127.0。0.1",
+        "[0:0:0:0:0:ffff:127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+        "[2606:4700::5efe:127.0.0.1]",
+        "%31%32%37.0.0.1",
         "127.0.0.1.",
     ];
     for host in hosts {
@@ -463,7 +478,21 @@ async fn what_cannot_be_connected_to_says_so() {
 #[tokio::test]
 async fn a_request_that_http_cannot_carry_is_not_sent() {
     let receiver = Receiver::answering(OK).await;
-    for url in ["", "hook", "/hook", "ftp://127.0.0.1/", "http://", "http://[fe80::1%25eth0]/"] {
+    for url in [
+        "",
+        "hook",
+        "/hook",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http://[fe80::1%25eth0]/",
+        "http://[fe80::1%eth0]/",
+        "http://[::1%25lo]/",
+        "http://256.0.0.1/",
+        "http://127.0.0.1.1/",
+        "http://0x100000000/",
+        "http://[127.0.0.1]/",
+        "http://a b/",
+    ] {
         assert_eq!(kind(&send_once(url, PATIENT).await), SendErrorKind::Request, "{url:?}");
     }
     for (name, value) in [("X A", "a"), ("X", "a\r\nHost: b"), ("X", "a\0"), ("", "a")] {

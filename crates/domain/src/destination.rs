@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{event::EventType, failure::Severity, id::DestinationName, secret::Secret};
 
 /// Where events go. Built and checked by `hookgate::config`; every value is final.
@@ -118,7 +120,8 @@ pub enum Method {
 }
 
 /// How events are written for a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// LiteLLM's generic API callback: `StandardLoggingPayload`s.
     GenericApi(LogFormat),
@@ -161,7 +164,8 @@ impl Format {
 }
 
 /// What `otlp` can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Otlp {
     /// Which names the attributes have.
     pub profile: OtlpProfile,
@@ -170,7 +174,8 @@ pub struct Otlp {
 }
 
 /// Whose attributes a trace has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OtlpProfile {
     /// `OpenRouter`'s Broadcast.
     #[default]
@@ -180,7 +185,8 @@ pub enum OtlpProfile {
 }
 
 /// How OTLP/JSON writes 64-bit integers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OtlpIntegers {
     /// As decimal text, as OTLP's encoding and seed 003 have them.
     #[default]
@@ -190,7 +196,8 @@ pub enum OtlpIntegers {
 }
 
 /// What `helicone` can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Helicone {
     /// Whether model, provider, metadata and the link to the bodies go along (`includeData`).
     pub include_data: bool,
@@ -199,7 +206,8 @@ pub struct Helicone {
 }
 
 /// How a Helicone payload holds a call's bodies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeliconeBodies {
     /// As JSON objects, as Helicone really sends them.
     #[default]
@@ -209,7 +217,8 @@ pub enum HeliconeBodies {
 }
 
 /// How `CloudEvents` are put into a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CloudEventsMode {
     /// One event a body.
     #[default]
@@ -229,7 +238,8 @@ pub enum Compression {
 }
 
 /// How `generic_api` puts several payloads into a body (LiteLLM's `log_format`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// A JSON array, also for one payload.
     #[default]
@@ -251,7 +261,8 @@ pub enum Compat {
 }
 
 /// What narrows the events of one type. An empty list or `None` narrows nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EventFilter {
     /// Globs (`gpt-4*`), matched against the public and the provider's model name.
     pub models: Vec<String>,

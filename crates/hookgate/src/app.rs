@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, thread::available_parallelism};
 use anyhow::Context;
 use console::{Console, Parts, Policy};
 use delivery::{
-    Service,
+    Service, Stores,
     send::{Egress, Sender},
 };
 use domain::{
@@ -209,9 +209,12 @@ async fn delivery(
     let service = Service::new(
         config,
         [files, &restored].concat(),
-        Arc::clone(&world.journal),
-        store.lanes(),
-        store.switches(),
+        Stores {
+            journal: Arc::clone(&world.journal),
+            lanes: store.lanes(),
+            switches: store.switches(),
+            destinations: made,
+        },
         sender.clone(),
         Arc::clone(&world.clock),
     );

@@ -56,6 +56,7 @@ type Range<A> = (A, u32, Class);
 
 const METADATA: Class = Class::Never("a cloud's metadata service");
 const DOCUMENTATION: Class = Class::Never("for documentation only");
+const AS112: Class = Class::Never("a sink for stray DNS queries");
 const RESERVED: Class = Class::Never("reserved");
 
 /// The first range that holds the address decides.
@@ -71,8 +72,11 @@ const RANGES_V4: &[Range<Ipv4Addr>] = &[
     (Ipv4Addr::new(172, 16, 0, 0), 12, Class::Private("private")),
     (Ipv4Addr::new(192, 0, 0, 0), 24, Class::Never("for IETF protocols only")),
     (Ipv4Addr::new(192, 0, 2, 0), 24, DOCUMENTATION),
+    (Ipv4Addr::new(192, 31, 196, 0), 24, AS112),
+    (Ipv4Addr::new(192, 52, 193, 0), 24, Class::Never("a multicast tunnel's relay")),
     (Ipv4Addr::new(192, 88, 99, 0), 24, Class::Never("a former 6to4 relay")),
     (Ipv4Addr::new(192, 168, 0, 0), 16, Class::Private("private")),
+    (Ipv4Addr::new(192, 175, 48, 0), 24, AS112),
     (Ipv4Addr::new(198, 18, 0, 0), 15, Class::Private("for benchmarks")),
     (Ipv4Addr::new(198, 51, 100, 0), 24, DOCUMENTATION),
     (Ipv4Addr::new(203, 0, 113, 0), 24, DOCUMENTATION),
@@ -99,6 +103,7 @@ const RANGES_V6: &[Range<Ipv6Addr>] = &[
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, Class::Never("for IETF protocols only")),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, DOCUMENTATION),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, Class::Never("a 6to4 tunnel")),
+    (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48, AS112),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, DOCUMENTATION),
     (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3, Class::Public),
 ];
@@ -247,6 +252,143 @@ mod tests {
         "fec0::1",
         "ff02::1",
     ];
+
+    /// What becomes of a prefix: nobody may be there, those with leave may, or all may.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Fate {
+        Never,
+        WithLeave,
+        /// It carries IPv4 addresses, and each is judged as itself.
+        AsInside,
+    }
+    use Fate::{AsInside, Never, WithLeave};
+
+    /// Every prefix of IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890) as they
+    /// stood on 2026-11-21, those of multicast beside them. A prefix within another one is listed
+    /// too, whatever its "globally reachable" says: no receiver of webhooks lives there.
+    const IANA: &[(&str, u32, Fate)] = &[
+        ("0.0.0.0", 8, Never),
+        ("0.0.0.0", 32, Never),
+        ("10.0.0.0", 8, WithLeave),
+        ("100.64.0.0", 10, WithLeave),
+        ("127.0.0.0", 8, WithLeave),
+        ("169.254.0.0", 16, Never),
+        ("172.16.0.0", 12, WithLeave),
+        ("192.0.0.0", 24, Never),
+        ("192.0.0.0", 29, Never),
+        ("192.0.0.8", 32, Never),
+        ("192.0.0.9", 32, Never),
+        ("192.0.0.10", 32, Never),
+        ("192.0.0.170", 32, Never),
+        ("192.0.0.171", 32, Never),
+        ("192.0.2.0", 24, Never),
+        ("192.31.196.0", 24, Never),
+        ("192.52.193.0", 24, Never),
+        ("192.88.99.0", 24, Never),
+        ("192.88.99.2", 32, Never),
+        ("192.168.0.0", 16, WithLeave),
+        ("192.175.48.0", 24, Never),
+        ("198.18.0.0", 15, WithLeave),
+        ("198.51.100.0", 24, Never),
+        ("203.0.113.0", 24, Never),
+        ("224.0.0.0", 4, Never),
+        ("240.0.0.0", 4, Never),
+        ("255.255.255.255", 32, Never),
+        ("::1", 128, WithLeave),
+        ("::", 128, Never),
+        ("::ffff:0:0", 96, AsInside),
+        ("64:ff9b::", 96, AsInside),
+        ("64:ff9b:1::", 48, Never),
+        ("100::", 64, Never),
+        ("100:0:0:1::", 64, Never),
+        ("2001::", 23, Never),
+        ("2001::", 32, Never),
+        ("2001:1::1", 128, Never),
+        ("2001:1::2", 128, Never),
+        ("2001:1::3", 128, Never),
+        ("2001:2::", 48, Never),
+        ("2001:3::", 32, Never),
+        ("2001:4:112::", 48, Never),
+        ("2001:10::", 28, Never),
+        ("2001:20::", 28, Never),
+        ("2001:30::", 28, Never),
+        ("2001:db8::", 32, Never),
+        ("2002::", 16, Never),
+        ("2620:4f:8000::", 48, Never),
+        ("3fff::", 20, Never),
+        ("5f00::", 16, Never),
+        ("fc00::", 7, WithLeave),
+        ("fe80::", 10, Never),
+        ("ff00::", 8, Never),
+    ];
+
+    /// Addresses of a prefix: its first, its last, and some between.
+    fn addresses_of(first: &str, length: u32) -> Vec<IpAddr> {
+        let steps = [0_u128, 1, 2, 3, 5, 7];
+        match first.parse().expect("the table holds addresses") {
+            IpAddr::V4(ip) => {
+                let rest = if length == 32 { 0 } else { u32::MAX >> length };
+                let at = |step: u128| ip.to_bits() | (u64::from(rest) * step as u64 / 7) as u32;
+                steps.iter().map(|step| IpAddr::V4(at(*step).into())).collect()
+            }
+            IpAddr::V6(ip) => {
+                let rest = if length == 128 { 0 } else { u128::MAX >> length };
+                let at = |step: u128| ip.to_bits() | (rest / 7 * step).max(rest * (step / 7));
+                steps.iter().map(|step| IpAddr::V6(at(*step).into())).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn every_special_purpose_prefix_of_iana_is_refused_or_needs_leave() {
+        for (first, length, fate) in IANA {
+            for ip in addresses_of(first, *length) {
+                let outcome = (check(ip, false).is_ok(), check(ip, true).is_ok());
+                let expected = match (fate, embedded(ip)) {
+                    (Never, _) => (false, false),
+                    // A cloud's metadata service may live in a private range.
+                    (WithLeave, _) => {
+                        (false, !METADATA_SERVICES.contains(&ip.to_string().as_str()))
+                    }
+                    (AsInside, inside) => {
+                        let inside = inside.expect("it carries an IPv4 address").into();
+                        (check(inside, false).is_ok(), check(inside, true).is_ok())
+                    }
+                };
+                assert_eq!(outcome, expected, "{ip} of {first}/{length}");
+            }
+        }
+    }
+
+    const METADATA_SERVICES: &[&str] = &["100.100.100.200", "fd20:ce::254"];
+
+    fn embedded(ip: IpAddr) -> Option<Ipv4Addr> {
+        match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => embedded_v4(ip),
+        }
+    }
+
+    #[test]
+    fn the_addresses_beside_a_public_prefix_are_still_anyones() {
+        // Right before and behind prefixes that lie alone among public ones.
+        for ip in [
+            "192.31.195.255",
+            "192.31.197.0",
+            "192.52.192.255",
+            "192.52.194.0",
+            "192.175.47.255",
+            "192.175.49.0",
+            "2620:4f:7fff:ffff:ffff:ffff:ffff:ffff",
+            "2620:4f:8001::",
+            "2001:200::",
+            "2001:db7:ffff::1",
+            "2001:db9::1",
+            "3fff:1000::",
+        ] {
+            assert_eq!(outcomes(ip), (true, true), "{ip}");
+        }
+    }
 
     fn outcomes(text: &str) -> (bool, bool) {
         let ip = text.parse().expect("the table holds addresses");

@@ -1,0 +1,226 @@
+//! Dead letters that go again, and ranges of the journal that do.
+
+use std::time::Duration;
+
+use delivery::replay::{Replay, ReplayError, ReplayState};
+use domain::{
+    destination::{Destination, EventFilter, Format, LogFormat},
+    event::EventType,
+    record::Sequence,
+};
+use store::lanes::DeliveryQuery;
+use testkit::{Receiver, Reply, receiver::Arrival};
+
+use crate::world::{World, destination, name, told, wait_told};
+
+fn all(world: &World, to: &str) -> Replay {
+    Replay {
+        destination: name(to),
+        from: Sequence(1),
+        to: world.head(),
+        event_types: None,
+        filter: EventFilter::default(),
+        rate: None,
+        format: None,
+        dry_run: false,
+    }
+}
+
+/// Waits until the replay is finished, and says how many deliveries succeeded and were given up.
+async fn finished(world: &World, id: &str) -> (u64, u64) {
+    let waited = tokio::time::timeout(testkit::DEADLINE, async {
+        loop {
+            let replays = world.control.replays().await.unwrap();
+            let replay = replays.into_iter().find(|replay| replay.id == id).unwrap();
+            if replay.state == ReplayState::Finished {
+                break (replay.delivered, replay.given_up);
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.expect("the replay ends in time")
+}
+
+fn ids_of(arrivals: &[Arrival]) -> Vec<String> {
+    arrivals.iter().map(|a| a.header("webhook-id").unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_range_goes_once_more_under_the_same_ids_and_the_lane_knows_nothing_of_it() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let ids = world.calls(5).await;
+    wait_told(&receiver, "lane", &ids).await;
+    world.wait_settled("lane").await;
+    let mut before = ids_of(&receiver.arrivals());
+    receiver.clear();
+    // Two records a call: from the second call's to the fourth's.
+    let range = Replay { from: Sequence(3), to: Sequence(8), ..all(&world, "lane") };
+    let replay = world.control.replay(range).await.unwrap();
+    assert_eq!(finished(&world, &replay.id).await, (3, 0));
+    let mut again = ids_of(&receiver.arrivals());
+    again.sort();
+    before.sort();
+    assert_eq!(again, before[1..4]);
+    assert_eq!(world.status("lane").cursor, world.head());
+    let names: Vec<_> =
+        world.control.destinations().iter().map(|s| s.destination.name.clone()).collect();
+    assert_eq!(names, [name("lane")], "a replay is no destination");
+}
+
+#[tokio::test]
+async fn a_replay_goes_to_another_destination_in_another_format_at_its_own_rate() {
+    let (first, second) = (Receiver::start().await, Receiver::start().await);
+    let mut world =
+        World::new(vec![destination("first", &first), destination("second", &second)]).await;
+    let ids = world.calls(4).await;
+    wait_told(&second, "second", &ids).await;
+    second.clear();
+    let replay = Replay {
+        format: Some(Format::GenericApi(LogFormat::Single)),
+        rate: Some(20),
+        ..all(&world, "second")
+    };
+    let replay = world.control.replay(replay).await.unwrap();
+    assert_eq!(finished(&world, &replay.id).await, (4, 0));
+    let arrivals = second.arrivals();
+    assert!(arrivals.iter().all(|a| a.json()["litellm_call_id"].is_string()), "{arrivals:#?}");
+    let whole = arrivals[3].at - arrivals[0].at;
+    assert!(whole > Duration::from_millis(120), "20 a second: {whole:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_sends_nothing() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let ids = world.calls(6).await;
+    wait_told(&receiver, "lane", &ids).await;
+    let dry = Replay { dry_run: true, ..all(&world, "lane") };
+    let status = world.control.replay(dry.clone()).await.unwrap();
+    assert_eq!(
+        status.matched.unwrap().into_iter().collect::<Vec<_>>(),
+        [(EventType::Completion, 6)]
+    );
+    let filter = EventFilter { models: vec!["other*".to_owned()], ..EventFilter::default() };
+    let status = world.control.replay(Replay { filter, ..dry.clone() }).await.unwrap();
+    assert!(status.matched.unwrap().is_empty());
+    let event_types = Some(vec![EventType::Error]);
+    let status = world.control.replay(Replay { event_types, ..dry }).await.unwrap();
+    assert!(status.matched.unwrap().is_empty());
+    assert_eq!(receiver.arrivals().len(), 6);
+    assert!(world.control.replays().await.unwrap().is_empty(), "it leaves nothing behind");
+}
+
+#[tokio::test]
+async fn a_replay_goes_on_after_a_restart_and_is_known_once_it_has_ended() {
+    let receiver = Receiver::start().await;
+    let file = || vec![destination("lane", &receiver)];
+    let mut world = World::new(file()).await;
+    let ids = world.calls(10).await;
+    wait_told(&receiver, "lane", &ids).await;
+    receiver.clear();
+    receiver.set_default(Reply::status(503));
+    let replay = world.control.replay(all(&world, "lane")).await.unwrap();
+    receiver.wait_for(3).await;
+    let world = world.restart(file()).await;
+    assert_eq!(world.control.replays().await.unwrap()[0].state, ReplayState::Running);
+    receiver.set_default(Reply::status(200));
+    finished(&world, &replay.id).await;
+    let mut again = told(&receiver.arrivals(), "lane");
+    again.sort();
+    again.dedup();
+    let mut expected = ids;
+    expected.sort();
+    assert_eq!(again, expected);
+    let count = receiver.arrivals().len();
+    let world = world.restart(file()).await;
+    assert_eq!(finished(&world, &replay.id).await.1, 0);
+    world.wait_settled("lane").await;
+    assert_eq!(receiver.arrivals().len(), count, "what has ended does not begin again");
+    assert!(world.control.remove_replay(&replay.id).await.unwrap());
+    assert!(world.control.replays().await.unwrap().is_empty());
+    assert!(!world.control.remove_replay(&replay.id).await.unwrap());
+    assert!(!world.control.remove_replay("lane").await.unwrap(), "a destination is no replay");
+}
+
+#[tokio::test]
+async fn what_a_replay_cannot_deliver_stands_in_the_dead_letters_and_ends_it() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let ids = world.calls(2).await;
+    wait_told(&receiver, "lane", &ids).await;
+    receiver.answer_to(&ids[1], Reply::status(422));
+    let replay = world.control.replay(all(&world, "lane")).await.unwrap();
+    assert_eq!(finished(&world, &replay.id).await, (1, 1));
+    let letter = world.letters(1).await.remove(0);
+    assert_eq!(letter.destination.as_str(), replay.id);
+}
+
+#[tokio::test]
+async fn a_replay_that_is_removed_stops() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let ids = world.calls(50).await;
+    wait_told(&receiver, "lane", &ids).await;
+    world.wait_settled("lane").await;
+    receiver.clear();
+    let slow = Replay { rate: Some(5), ..all(&world, "lane") };
+    let replay = world.control.replay(slow).await.unwrap();
+    receiver.wait_for(1).await;
+    assert!(world.control.remove_replay(&replay.id).await.unwrap());
+    let seen = receiver.arrivals().len();
+    assert!(seen < 10, "{seen}");
+    let later = world.calls(1).await;
+    wait_told(&receiver, "lane", &later).await;
+    assert_eq!(receiver.arrivals().len(), seen + 1);
+}
+
+#[tokio::test]
+async fn a_replay_without_a_destination_or_a_range_is_refused() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    world.calls(1).await;
+    let nobody = world.control.replay(all(&world, "nobody")).await;
+    assert!(matches!(nobody, Err(ReplayError::NoDestination(_))), "{nobody:?}");
+    let ahead = Replay { from: Sequence(3), to: Sequence(9), ..all(&world, "lane") };
+    let ahead = world.control.replay(ahead).await;
+    assert!(matches!(ahead, Err(ReplayError::EmptyRange)), "{ahead:?}");
+}
+
+#[tokio::test]
+async fn dead_letters_go_again_by_filter() {
+    let (first, second) = (Receiver::start().await, Receiver::start().await);
+    let file = vec![destination("first", &first), destination("second", &second)];
+    let mut world = World::new(file).await;
+    for receiver in [&first, &second] {
+        receiver.answer_to("poison", Reply::status(422));
+    }
+    world.call("poison 1").await;
+    world.call("poison 2").await;
+    let ids = world.calls(2).await;
+    wait_told(&first, "first", &ids).await;
+    wait_told(&second, "second", &ids).await;
+    world.letters(4).await;
+    first.answer_alike();
+    second.answer_alike();
+    let query = DeliveryQuery { destination: Some(name("first")), ..DeliveryQuery::default() };
+    assert_eq!(world.control.retry(query).await.unwrap(), 2);
+    let four = |of: &'static str| move |seen: &[Arrival]| told(seen, of).len() == 4;
+    first.wait_until("both", four("first")).await;
+    assert_eq!(world.letters(2).await[0].destination, name("second"));
+    assert_eq!(world.control.retry(DeliveryQuery::default()).await.unwrap(), 2);
+    second.wait_until("both", four("second")).await;
+    assert_eq!(world.control.retry(DeliveryQuery::default()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_replay_to_a_destination_of_other_types_sends_what_that_one_wants() {
+    let receiver = Receiver::start().await;
+    let errors =
+        Destination { event_types: vec![EventType::Error], ..destination("errors", &receiver) };
+    let mut world = World::new(vec![errors]).await;
+    world.calls(3).await;
+    let replay = world.control.replay(all(&world, "errors")).await.unwrap();
+    assert_eq!(finished(&world, &replay.id).await, (0, 0));
+    assert_eq!(receiver.arrivals().len(), 0);
+}
