@@ -309,7 +309,7 @@ impl Console {
         Ok(self.known(record))
     }
 
-    /// Changes a destination. What was already read for it is sent as it was or as it is now.
+    /// Changes a destination. Once this returns, nothing is sent or passed over as it was before.
     pub(crate) async fn update(
         &self,
         name: &str,
@@ -327,6 +327,7 @@ impl Console {
         let is_enabled = record.is_enabled();
         let from = if is_enabled && !was_enabled { StartFrom::Head } else { StartFrom::Stored };
         self.control.put(destination, from);
+        self.control.taken_up(&record.name).await;
         match (was_enabled, is_enabled) {
             (true, false) => self.control.pause(&record.name, NOT_ENABLED).await,
             (false, true) => self.control.resume(&record.name).await,

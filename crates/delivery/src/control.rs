@@ -103,6 +103,12 @@ impl Control {
         self.shared.roster.put(destination, begin_at);
     }
 
+    /// Returns once nothing is sent any more as a destination was before it was last put, nor passed
+    /// over: within the settle time-out.
+    pub async fn taken_up(&self, name: &DestinationName) {
+        self.shared.roster.taken_up(name).await;
+    }
+
     /// Stops a lane and forgets all that is stored of it: its cursor, what waits, dead letters,
     /// attempts, the switch. Returns once that is done.
     pub async fn remove(&self, name: &DestinationName) {

@@ -314,6 +314,25 @@ impl Roster {
         });
     }
 
+    /// Returns once nothing works for the destination as it was before it was last put; at once if no
+    /// service runs.
+    pub(crate) async fn taken_up(&self, name: &DestinationName) {
+        let mut changed = self.changed.subscribe();
+        let is_taken_up = || {
+            let state = lock(&self.state);
+            let slot = state.slots.get(name);
+            let is_old = |slot: &Slot| {
+                slot.worker.as_ref().is_some_and(|worker| worker.version != slot.version)
+            };
+            !slot.is_some_and(is_old) || !state.is_served
+        };
+        while !is_taken_up() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Returns once nothing works for the destination any more; at once if no service runs.
     pub(crate) async fn at_rest(&self, name: &DestinationName) {
         let mut changed = self.changed.subscribe();

@@ -1,0 +1,118 @@
+//! Our own door: events and deliveries found, looked at and sent again.
+
+use serde_json::{Value, json};
+use testkit::Reply;
+
+use crate::manage::Managed;
+
+/// The request ids of a list of events, newest first.
+fn ids(list: &Value) -> Vec<String> {
+    let data = list["data"].as_array().cloned().unwrap_or_default();
+    data.iter().filter_map(|event| event["request_id"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn events_are_found_by_type_model_key_time_and_destination_page_by_page() {
+    let world = Managed::new().await;
+    let mut calls = Vec::new();
+    for model in ["echo", "other", "echo", "other", "echo"] {
+        calls.push(world.call(model).await);
+    }
+    world.make("late", json!({"filters": {"completion": {"models": ["other"]}}})).await;
+    let refused = world.app().post("/v1/chat/completions", &json!({"model": "nobody"})).await;
+    assert!(refused.code() >= 400);
+    calls.reverse();
+    let list = async |query: &str| {
+        let path = format!("/api/events?{query}");
+        world.expect(200, "GET", &path, None).await
+    };
+    assert_eq!(ids(&list("type=completion").await), calls);
+    let of = |model: usize| -> Vec<_> { calls.iter().skip(model).step_by(2).cloned().collect() };
+    assert_eq!(ids(&list("type=completion&model=ech*").await), of(0));
+    assert_eq!(ids(&list("model=other&key=app").await), of(1));
+    assert_eq!(ids(&list("destination=late&type=completion").await), of(1));
+    assert_eq!(ids(&list("key=master").await), Vec::<String>::new());
+    assert_eq!(ids(&list("until=2020-01-01T00:00:00Z").await), Vec::<String>::new());
+    assert_eq!(ids(&list("since=4000000000").await), Vec::<String>::new());
+    assert_eq!(ids(&list("type=completion&since=2020-01-01T00:00:00Z").await), calls);
+    let errors = list("type=error").await;
+    assert_eq!(errors["data"][0]["key"], "app", "a refused call is an event, too: {errors}");
+
+    let (mut cursor, mut paged) = (String::new(), Vec::new());
+    loop {
+        let page = list(&format!("type=completion&limit=2{cursor}")).await;
+        paged.extend(ids(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(paged, calls);
+    for query in
+        ["type=x", "limit=0", "limit=201", "since=noon", "cursor=1", "destination=no", "q=1"]
+    {
+        let path = format!("/api/events?{query}");
+        let answer = world.expect(422, "GET", &path, None).await;
+        let (field, _) = query.split_once('=').expect("a parameter");
+        assert_eq!(answer["error"]["problems"][0]["field"], field, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_seen_with_its_attempts_and_sent_again() {
+    let world = Managed::new().await;
+    world.make("picky", json!({})).await;
+    world.make("paused", json!({})).await;
+    world.expect(200, "POST", "/api/destinations/paused/pause", None).await;
+    world.receiver.answer_to("\"model\":\"other\"", Reply::status(400).body("no such model"));
+    let refused = world.call("other").await;
+    let event = format!("evt_{}_completion", refused.trim_start_matches("req_"));
+    let path = format!("/api/deliveries/picky/{event}");
+    // It is buried once others pass.
+    let dead = loop {
+        let passed = world.call("echo").await;
+        world.told("picky", &passed).await;
+        let seen = world.ask("GET", &path, None).await;
+        if seen.json()["state"] == "dead" {
+            break seen.json();
+        }
+    };
+    let attempt = &dead["history"][0];
+    assert_eq!(
+        (&attempt["status"], &attempt["answer_start"]),
+        (&json!(400), &json!("no such model"))
+    );
+    assert!(attempt["address"].as_str().is_some_and(|a| a.starts_with("127.0.0.1:")), "{attempt}");
+    assert!(attempt["timings"]["answer_ms"].is_number(), "{attempt}");
+    assert_eq!(dead["events"], json!([event]));
+
+    let list = world.expect(200, "GET", "/api/deliveries?state=dead", None).await;
+    assert_eq!(list["data"][0]["id"], event, "{list}");
+    let found = world.expect(200, "GET", "/api/events?state=dead", None).await;
+    assert_eq!(ids(&found), [refused.as_str()]);
+    let shown = world.expect(200, "GET", &format!("/api/events/{event}"), None).await;
+    assert_eq!(
+        (&shown["event"]["request_id"], &shown["event"]["content"]),
+        (&json!(refused), &json!("hello"))
+    );
+    let states: Vec<_> = shown["deliveries"].as_array().cloned().unwrap_or_default();
+    let state =
+        |name: &str| states.iter().find(|d| d["destination"] == name).map(|d| d["state"].clone());
+    assert_eq!((state("picky"), state("paused")), (Some(json!("dead")), Some(json!("pending"))));
+
+    world.receiver.answer_alike();
+    let retry = format!("{path}/retry");
+    let again = world.expect(202, "POST", &retry, None).await;
+    assert_ne!(again["state"], "dead");
+    let arrival = world.told("picky", &refused).await;
+    assert_eq!(arrival.header("webhook-id"), Some(event.as_str()), "the same id");
+    loop {
+        let seen = world.expect(200, "GET", &path, None).await;
+        if seen["state"] == "delivered" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let answer = world.expect(409, "POST", &retry, None).await;
+    assert_eq!(answer["error"]["type"], "conflict", "{answer}");
+    world.expect(404, "POST", "/api/deliveries/picky/evt_x/retry", None).await;
+    world.expect(404, "GET", "/api/events/evt_0123456789abcdef0123456789abcdef_error", None).await;
+}
