@@ -14,7 +14,8 @@ mod event;
 mod generic_api;
 pub mod helicone;
 mod json;
-mod otlp;
+pub mod otlp;
+mod prompt;
 
 use bytes::Bytes;
 use domain::{
