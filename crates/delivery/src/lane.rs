@@ -21,7 +21,7 @@ use domain::{
 };
 use store::{
     journal::ReadError,
-    lanes::{LanesError, Settlement},
+    lanes::{DeliveryQuery, DeliveryState, LanesError, Settlement},
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,9 @@ use crate::{
 
 /// The longest that a lane waits without looking at the clock.
 const IDLE_MAX: Duration = Duration::from_mins(1);
+
+/// Waiting deliveries that are looked at for when an outage began.
+const FAILING_LOOKED_AT: usize = 20;
 
 /// Why a lane ended. Nothing is lost: the next start reads again from the stored cursor.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +127,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// Continues where the lane's last run left off, or begins where it is told to.
     pub(crate) async fn open(shared: Arc<Shared>, start: Start) -> Result<Self, LaneError> {
-        let Start { destination, bounds, begin_at, without_backup, view, .. } = start;
+        let Start { destination, bounds, begin_at, without_backup, is_forgiven, view, .. } = start;
         let name = &destination.name;
         let head = shared.journal.head();
         let mut stored = shared.lanes.cursor(name).await?;
@@ -179,6 +182,9 @@ impl Lane {
             destination,
         };
         lane.reload_parked().await?;
+        if !is_forgiven {
+            lane.failing_since = failing_since(&lane.shared, lane.name()).await?;
+        }
         let parked = lane.shelf.events().filter(|event| event.sequence > cursor);
         lane.parked_before = parked.map(|event| event.event.clone()).collect();
         Ok(lane)
@@ -378,4 +384,32 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// Since when no attempt succeeded, as far as the attempts that are kept for people tell: a restart
+/// must not make an outage young again. Later than the truth at worst.
+async fn failing_since(
+    shared: &Shared,
+    name: &DestinationName,
+) -> Result<Option<Timestamp>, LanesError> {
+    let newest = |state, since, limit| {
+        let destination = Some(name.clone());
+        let query = DeliveryQuery { destination, state, since, limit, ..DeliveryQuery::default() };
+        shared.lanes.deliveries(query)
+    };
+    let last = newest(None, None, 1).await?;
+    if last.first().is_none_or(|row| row.state == DeliveryState::Delivered) {
+        return Ok(None);
+    }
+    let delivered = newest(Some(DeliveryState::Delivered), None, 1).await?;
+    let delivered_at = delivered.first().and_then(|row| row.last.as_ref()).map(|a| a.started_at);
+    let mut since = None;
+    for row in newest(Some(DeliveryState::Waiting), delivered_at, FAILING_LOOKED_AT).await? {
+        let detail = shared.lanes.delivery(name, &row.id).await?;
+        let attempts = detail.into_iter().flat_map(|detail| detail.attempts);
+        let failed =
+            attempts.map(|attempt| attempt.started_at).filter(|at| Some(*at) > delivered_at);
+        since = failed.chain(since).min();
+    }
+    Ok(since)
 }

@@ -118,6 +118,8 @@ struct Slot {
     /// Whether what is stored of it goes before anything else happens.
     forgetting: Forgetting,
     has_failed: bool,
+    /// Somebody resumed it: what failed before that no longer counts.
+    is_forgiven: bool,
     worker: Option<Worker>,
     view: Arc<View>,
 }
@@ -159,6 +161,8 @@ pub(crate) struct Start {
     pub(crate) version: u64,
     pub(crate) halt: CancellationToken,
     pub(crate) after_failure: bool,
+    /// What failed before no longer counts.
+    pub(crate) is_forgiven: bool,
     /// The standby must not be sent to.
     pub(crate) without_backup: bool,
     pub(crate) view: Arc<View>,
@@ -232,6 +236,9 @@ impl Roster {
         self.change(|state| {
             if state.disabled.remove(name).is_some() {
                 state.renew_those_with_backup(name);
+                if let Some(slot) = state.slots.get_mut(name) {
+                    slot.is_forgiven = true;
+                }
             }
         });
     }
@@ -415,6 +422,7 @@ impl Slot {
             is_removed: false,
             forgetting: Forgetting::No,
             has_failed: false,
+            is_forgiven: false,
             worker: None,
             view: Arc::default(),
         }
@@ -434,6 +442,7 @@ impl Slot {
             version: self.version,
             halt,
             after_failure: self.has_failed,
+            is_forgiven: self.is_forgiven,
             without_backup,
             view: Arc::clone(&self.view),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use delivery::control::{BreakerStatus, StartFrom};
-use domain::{destination::Destination, event::EventType};
+use domain::{destination::Destination, event::EventType, secret::Secret};
 use testkit::{Receiver, Reply};
 
 use crate::world::{World, destination, events, name, told, wait_event, wait_told};
@@ -99,6 +99,66 @@ async fn days_without_a_success_disable_a_destination() {
     world.control.resume(&name("lane")).await;
     wait_told(&receiver, "lane", &ids).await;
     assert_eq!(world.store.lanes().dead_letters(None, 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_restart_does_not_make_an_outage_young_again() {
+    let receiver = Receiver::start().await;
+    let file = || vec![destination("lane", &receiver)];
+    let mut world = World::new(file()).await;
+    let first = world.calls(2).await;
+    wait_told(&receiver, "lane", &first).await;
+    receiver.set_default(Reply::status(503));
+    world.calls(3).await;
+    world.wait_status("lane", |status| status.breaker != BreakerStatus::Closed).await;
+    let since = world.status("lane").failing_since.unwrap();
+    world.attempts("lane", 2 + 5).await;
+    world.clock.advance(Duration::from_hours(100));
+    let world = world.restart(file()).await;
+    world.wait_status("lane", |status| status.failing_since.is_some()).await;
+    let known = world.status("lane").failing_since.unwrap();
+    assert!(known.since(since) < Duration::from_mins(1), "{since} and {known}");
+    world.clock.advance(Duration::from_hours(21));
+    world.wait_status("lane", |status| status.disabled.is_some()).await;
+    // Once it has taken something, all is forgiven.
+    receiver.set_default(Reply::status(200));
+    world.control.resume(&name("lane")).await;
+    receiver.wait_until("all", |seen| told(seen, "lane").len() == 5).await;
+    world.wait_status("lane", |status| status.failing_since.is_none()).await;
+    let world = world.restart(file()).await;
+    world.wait_status("lane", |status| status.concurrency > 0).await;
+    assert_eq!(world.status("lane").failing_since, None);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_resumed_after_days_gets_its_time_anew() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    receiver.set_default(Reply::status(503));
+    world.calls(2).await;
+    world.wait_status("lane", |status| status.breaker != BreakerStatus::Closed).await;
+    world.clock.advance(Duration::from_hours(121));
+    world.wait_status("lane", |status| status.disabled.is_some()).await;
+    world.wait_status("lane", |status| status.in_flight == 0).await;
+    world.control.resume(&name("lane")).await;
+    let before = receiver.arrivals().len();
+    receiver.wait_for(before + 10).await;
+    assert_eq!(world.status("lane").disabled, None, "it was somebody's decision");
+}
+
+#[tokio::test]
+async fn no_news_of_deliveries_holds_a_secret_that_a_receiver_echoed() {
+    let (receiver, watching) = (Receiver::start().await, Receiver::start().await);
+    let secret = Secret::new("Bearer canary-token");
+    let lane = Destination {
+        headers: vec![("Authorization".to_owned(), secret)],
+        ..destination("lane", &receiver)
+    };
+    let mut world = World::new(vec![lane, watcher(&watching)]).await;
+    receiver.push(Reply::status(400).body("no: Bearer canary-token"));
+    world.calls(2).await;
+    let event = wait_event(&watching, "delivery.exhausted").await.to_string();
+    assert!(event.contains("no: •••") && !event.contains("canary"), "{event}");
 }
 
 #[tokio::test]
