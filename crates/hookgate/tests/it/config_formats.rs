@@ -119,3 +119,17 @@ async fn alerting_by_webhook_tells_of_litellm_s_budget_and_the_limit_holds() {
     assert_eq!(refused.code(), 422, "{}", refused.text());
     assert_eq!(refused.json()["error"]["type"], "budget_exceeded");
 }
+
+#[tokio::test]
+async fn traces_arrive_one_by_one_or_gathered() {
+    let found = after_two_calls(&[
+        ("traces", ", format: otlp, compression: gzip, method: PUT"),
+        ("batched", ", format: otlp, profile: genai, batch_size: 2, flush_interval: 60"),
+    ])
+    .await;
+    let spans = |body: &Value| body["resourceSpans"].as_array().map_or(0, Vec::len);
+    assert_eq!(found[0].len(), 2, "each request's trace at once");
+    assert!(found[0].iter().all(|arrival| spans(&unpacked(arrival)) > 0));
+    assert_eq!(found[1].len(), 1);
+    assert!(spans(&found[1][0].json()) >= 2);
+}

@@ -193,5 +193,5 @@ fn every_example_body_is_one_that_a_golden_file_holds() {
         }
         examples += 1;
     }
-    assert_eq!(examples, 6, "an example for each format, and one for budgets");
+    assert_eq!(examples, 7, "an example for each format, and one for budgets");
 }
