@@ -1,4 +1,4 @@
-"""A provider that speaks OpenAI's chat completions and Anthropic's messages.
+"""A provider that speaks OpenAI's APIs and Anthropic's messages.
 
 The last message says what it is to do: `status 429` fails so, `endless` streams until the caller
 leaves, anything else is answered in capitals. Tools that are offered are called.
@@ -7,6 +7,7 @@ leaves, anything else is answered in capitals. Tools that are offered are called
 import json
 import threading
 
+import openai_apis
 from world import Server, reply, stream
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19}
@@ -23,12 +24,13 @@ class Provider:
     def answer(self, request, _headers, body):
         asked = json.loads(body)
         self.requests.append((request.path, asked))
-        last = asked["messages"][-1]["content"]
-        text = last if isinstance(last, str) else "".join(part.get("text", "") for part in last)
+        text = text_of(asked)
         if text.startswith("status "):
-            status = int(text.split()[1])
-            error = {"message": f"the provider says {status}", "type": "scripted", "code": None}
-            reply(request, status, {"error": error}, [("retry-after", "7")])
+            fail(request, int(text.split()[1]))
+        elif request.path == "/v1/messages/count_tokens":
+            reply(request, 200, {"input_tokens": len(text.split())})
+        elif request.path in openai_apis.APIS:
+            openai_apis.APIS[request.path](request, asked, text)
         elif request.path == "/v1/messages":
             anthropic(request, asked, text.upper())
         elif text == "endless":
@@ -43,6 +45,23 @@ class Provider:
                 yield chunk({"content": "more "})
         finally:
             self.caller_left.set()
+
+
+def text_of(asked):
+    """What was asked last, in whatever API."""
+    last = asked["messages"][-1]["content"] if "messages" in asked else None
+    last = last or asked.get("prompt") or asked.get("input")
+    if isinstance(last, str):
+        return last
+    return "".join(part if isinstance(part, str) else part.get("text", "") for part in last)
+
+
+def fail(request, status):
+    message = f"the provider says {status}"
+    body = {"error": {"message": message, "type": "scripted", "code": None}}
+    if request.path.startswith("/v1/messages"):
+        body = {"type": "error", "error": {"type": "scripted_error", "message": message}}
+    reply(request, status, body, [("retry-after", "7")])
 
 
 def openai(request, asked, text):

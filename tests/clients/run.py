@@ -1,4 +1,4 @@
-"""The official `openai` SDK against the real binary, and receivers' own code against what it sends.
+"""The official SDKs against the real binary, and receivers' own code against what it sends.
 
 usage: run.py path/to/hookgate [part of a case's name]
 """
@@ -10,7 +10,9 @@ import traceback
 
 import openai
 
+import endpoints
 import receivers
+import traces
 from provider import ARGUMENTS, Provider
 from world import HMAC_KEY, KEY, PLAIN_SECRET, PUBLIC_KEY, WHSEC, Gateway, Receiver
 
@@ -36,10 +38,9 @@ class World:
     def __init__(self, binary):
         self.provider = Provider()
         self.logs, self.standard, self.plain = Receiver(), Receiver(), Receiver()
-        self.helicone = Receiver()
-        self.gateway = Gateway(
-            binary, self.provider, self.logs, self.standard, self.plain, self.helicone
-        )
+        self.helicone, self.rotel = Receiver(), Rotel()
+        receivers = (self.logs, self.standard, self.plain, self.helicone, self.rotel)
+        self.gateway = Gateway(binary, self.provider, *receivers)
         self.client = self.caller(KEY)
 
     def caller(self, key):
@@ -292,7 +293,7 @@ def main():
     binary, part = sys.argv[1], "".join(sys.argv[2:])
     world = World(binary)
     passed = failed = 0
-    for check in CASES:
+    for check in CASES + endpoints.CASES + traces.CASES:
         if part not in check.__name__:
             continue
         started = time.monotonic()

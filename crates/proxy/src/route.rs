@@ -64,11 +64,11 @@ impl Route {
         is_mocked: bool,
     ) -> Result<Self, Failure> {
         let routing = &gateway.config.routing;
-        let model = resolve(routing, model);
-        let Some(first) = gateway.groups.get(model) else {
+        let name = resolve(routing, model);
+        let Some(first) = gateway.groups.get(name) else {
             return Err(unknown_model(path, model));
         };
-        let fallbacks = routing.fallbacks.get(model).unwrap_or(&routing.default_fallbacks);
+        let fallbacks = routing.fallbacks.get(name).unwrap_or(&routing.default_fallbacks);
         let mut groups = vec![Arc::clone(first)];
         for name in fallbacks {
             let group = gateway.groups.get(resolve(routing, name));

@@ -14,7 +14,7 @@ const PROMPT: &str = "canary-prompt-5150";
 const ANSWER: &str = "canary-answer-5150";
 
 /// Every byte of every file below a directory.
-fn bytes_below(directory: &Path) -> Vec<u8> {
+pub(crate) fn bytes_below(directory: &Path) -> Vec<u8> {
     let entries = std::fs::read_dir(directory).expect("the gateway made it");
     let mut bytes = Vec::new();
     for entry in entries {
@@ -28,7 +28,7 @@ fn bytes_below(directory: &Path) -> Vec<u8> {
     bytes
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub(crate) fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
