@@ -24,6 +24,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use rustls::RootCertStore;
+use store::journal::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 use webhook::request::Request;
@@ -64,6 +65,18 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a timeout that is out of any range is taken for.
 const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+/// What makes attempts: the guarded client, or a model of receivers in a simulation.
+pub trait Transport: Send + Sync + 'static {
+    /// Makes one attempt, as [`Sender::send`] does.
+    fn send<'a>(&'a self, request: Request, limits: SendLimits<'a>) -> BoxFuture<'a, Sent>;
+}
+
+impl Transport for Sender {
+    fn send<'a>(&'a self, request: Request, limits: SendLimits<'a>) -> BoxFuture<'a, Sent> {
+        Box::pin(Self::send(self, request, limits))
+    }
+}
 
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]

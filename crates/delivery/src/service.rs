@@ -23,7 +23,7 @@ use crate::{
     lane::{Lane, LaneError, Stop},
     notes, replay,
     roster::{Chore, Disabled, Roster, Standing, Start},
-    send::Sender,
+    send::Transport,
 };
 
 /// How long a lane that failed stays down before it starts again.
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     /// Where replays are stored.
     pub(crate) destinations: Arc<dyn Destinations>,
     pub(crate) events: Events,
-    pub(crate) sender: Sender,
+    pub(crate) sender: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) roster: Roster,
 }
@@ -90,7 +90,7 @@ impl Service {
         config: Config,
         destinations: Vec<Destination>,
         stores: Stores,
-        sender: Sender,
+        sender: impl Transport,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let Stores { journal, lanes, switches, destinations: made_by_doors } = stores;
@@ -107,7 +107,7 @@ impl Service {
                 switches,
                 destinations: made_by_doors,
                 events,
-                sender,
+                sender: Arc::new(sender),
                 clock,
                 roster,
             }),
