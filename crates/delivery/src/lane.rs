@@ -70,6 +70,7 @@ impl Stop {
     /// Returns once either is asked for.
     pub(crate) async fn either(&self) {
         tokio::select! {
+            biased;
             () = self.drain.cancelled() => {}
             () = self.halt.cancelled() => {}
         }
@@ -207,6 +208,10 @@ impl Lane {
         let (mut give_up_at, mut is_halted) = (None, false);
         loop {
             self.fill().await?;
+            // What came back while it read may forbid what would be sent now.
+            while let Some(ended) = self.attempts.try_join_next_with_id() {
+                self.ended(ended);
+            }
             self.launch();
             self.begin_settling();
             self.publish();

@@ -153,6 +153,7 @@ impl Service {
             changes.mark_unchanged();
             tasks.begin_chores();
             tokio::select! {
+                biased;
                 () = tasks.stop.cancelled() => {}
                 Ok(()) = changes.changed() => {}
                 Some(ended) = tasks.set.join_next_with_id() => tasks.ended(ended),
@@ -247,6 +248,7 @@ impl Tasks {
 async fn work(shared: Arc<Shared>, start: Start, stop: Stop) -> Result<(), LaneError> {
     if start.after_failure {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(RESTART_PAUSE) => {}
             () = stop.either() => {}
         }

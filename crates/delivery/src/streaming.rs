@@ -4,7 +4,7 @@
 //! Invariant: none is sent after its call's outcome. A piece that fails merges into the next one; one
 //! that the receiver refuses is given up, and the outcome carries the whole text in any case.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use domain::{
     event::{Detail, Event, Piece},
@@ -17,7 +17,8 @@ use webhook::format::Item;
 /// The running streams of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    calls: HashMap<CallId, Stream>,
+    /// By arrival, so that outcomes set free together go in that order.
+    calls: BTreeMap<CallId, Stream>,
     /// Calls with a piece to send and none in flight.
     ready: VecDeque<CallId>,
     /// Calls whose last piece failed, until they may send again.
