@@ -13,6 +13,7 @@ import openai
 import endpoints
 import receivers
 import traces
+from otlp_receiver import Rotel
 from provider import ARGUMENTS, Provider
 from world import HMAC_KEY, KEY, PLAIN_SECRET, PUBLIC_KEY, WHSEC, Gateway, Receiver
 
@@ -39,8 +40,8 @@ class World:
         self.provider = Provider()
         self.logs, self.standard, self.plain = Receiver(), Receiver(), Receiver()
         self.helicone, self.rotel = Receiver(), Rotel()
-        receivers = (self.logs, self.standard, self.plain, self.helicone, self.rotel)
-        self.gateway = Gateway(binary, self.provider, *receivers)
+        places = (self.logs, self.standard, self.plain, self.helicone, self.rotel)
+        self.gateway = Gateway(binary, self.provider, *places)
         self.client = self.caller(KEY)
 
     def caller(self, key):
@@ -306,6 +307,7 @@ def main():
             print("FAILED", check.__name__)
             traceback.print_exc(file=sys.stdout)
     code = world.gateway.end()
+    world.rotel.end()
     if code != 0:
         failed += 1
         print(f"FAILED to end in good order: exit code {code}")

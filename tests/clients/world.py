@@ -61,6 +61,19 @@ webhooks:
     format: helicone
     secret: ["{private_key}", "{hmac_key}"]
     enabled: true
+  traces: # as OpenRouter sends them
+    url: "{rotel}/v1/traces"
+    format: otlp
+    compression: gzip
+    enabled: true
+  conventions:
+    url: "{rotel}/v1/traces"
+    format: otlp
+    profile: genai
+    integers: number
+    batch_size: 4
+    flush_interval: 1
+    enabled: true
 events:
   subscribe: [completion, error]
 security:
@@ -164,7 +177,7 @@ def stream(request, frames):
 class Gateway:
     """The real binary, on a configuration in a directory of its own."""
 
-    def __init__(self, binary, provider, logs, standard, plain, helicone):
+    def __init__(self, binary, provider, logs, standard, plain, helicone, rotel):
         self.stack = contextlib.ExitStack()
         directory = self.stack.enter_context(tempfile.TemporaryDirectory())
         config = os.path.join(directory, "config.yaml")
@@ -176,6 +189,7 @@ class Gateway:
                     standard=standard.url,
                     plain=plain.url,
                     helicone=helicone.url,
+                    rotel=rotel.url,
                     key=KEY,
                     whsec=WHSEC,
                     plain_secret=PLAIN_SECRET,

@@ -35,6 +35,7 @@ mod limits;
 mod manage;
 mod mocks;
 mod openrouter_door;
+mod otlp;
 mod overload;
 mod privacy;
 mod refused;
