@@ -10,6 +10,8 @@ mod events;
 
 mod openapi;
 
+mod replays;
+
 mod view;
 
 use axum::{
@@ -46,8 +48,11 @@ pub(crate) fn router(console: Console) -> Router {
         .route("/api/events", get(events::list))
         .route("/api/events/{id}", get(events::read))
         .route("/api/deliveries", get(deliveries::list))
+        .route("/api/deliveries/retry", post(deliveries::retry_all))
         .route("/api/deliveries/{destination}/{id}", get(deliveries::read))
         .route("/api/deliveries/{destination}/{id}/retry", post(deliveries::retry))
+        .route("/api/replays", get(replays::list).post(replays::create))
+        .route("/api/replays/{id}", get(replays::read).delete(replays::delete))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(guard));
@@ -56,8 +61,10 @@ pub(crate) fn router(console: Console) -> Router {
 
 /// Whether a path is one of ours.
 pub(crate) fn owns(path: &str) -> bool {
+    const ROOTS: [&str; 4] =
+        ["/api/destinations", "/api/events", "/api/deliveries", "/api/replays"];
     path == "/openapi.json"
-        || ["/api/destinations", "/api/events", "/api/deliveries"].iter().any(|root| {
+        || ROOTS.iter().any(|root| {
             path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
 }

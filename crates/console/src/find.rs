@@ -167,6 +167,28 @@ pub(crate) async fn event(console: &Console, id: &EventId) -> Result<Option<Even
     }
 }
 
+/// Which end of a range a time stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The first record of that time or later.
+    First,
+    /// The last record before it.
+    Last,
+}
+
+/// The record that a time stands for, as far as records are in its order.
+pub(crate) async fn place(
+    console: &Console,
+    time: Timestamp,
+    which: Place,
+) -> Result<Sequence, ReadError> {
+    let first = Reader { console }.first_at(time).await?;
+    Ok(match which {
+        Place::First => Sequence(first),
+        Place::Last => Sequence(first.saturating_sub(1)),
+    })
+}
+
 fn pick(console: &Console, entry: &Entry, id: &EventId) -> Option<Event> {
     derive(entry, &console.prices).into_iter().find(|event| event.id == *id)
 }
@@ -444,3 +466,6 @@ pub(crate) fn everything(console: &Console) -> Destination {
         backup: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,6 +149,9 @@ pub async fn restore(
         if stored.door == delivery::replay::DOOR {
             continue;
         }
+        if stored.door == delivery::replay::DOOR {
+            continue;
+        }
         let name = stored.name.clone();
         if is_in_file(files, &name) {
             tracing::warn!(
@@ -254,10 +257,10 @@ impl Console {
         let New { door, mut spec, secret, own, may_be_invalid } = new;
         let _changing = self.0.changing.lock().await;
         let now = self.clock.now();
-        let records = self.records().await?;
+        let stored = self.destinations.all().await?;
         check::take_credentials(&mut spec);
         let id = match door {
-            Door::Helicone => next_number(&records, now),
+            Door::Helicone => next_number(stored.iter().map(|stored| stored.id.as_str()), now),
             Door::Api | Door::OpenRouter => new_uuid()?.to_string(),
         };
         if door != Door::Api {
@@ -289,7 +292,7 @@ impl Console {
             Err(_) if may_be_invalid => None,
             Err(problems) => return Err(ServiceError::Invalid(problems)),
         };
-        let is_taken = is_in_file(&self.files, &name) || records.iter().any(|r| r.name == name);
+        let is_taken = is_in_file(&self.files, &name) || stored.iter().any(|s| s.name == name);
         if is_taken {
             return Err(ServiceError::NameTaken(name.as_str().to_owned()));
         }
@@ -484,8 +487,8 @@ impl Console {
 
 /// The next of Helicone's ids, larger than any before it: milliseconds since 1970, as long as there
 /// is less than one a millisecond.
-fn next_number(records: &[Record], now: Timestamp) -> String {
-    let numbers = records.iter().filter_map(|record| record.id.parse::<i64>().ok());
+fn next_number<'a>(ids: impl Iterator<Item = &'a str>, now: Timestamp) -> String {
+    let numbers = ids.filter_map(|id| id.parse::<i64>().ok());
     let largest = numbers.max().unwrap_or_default();
     now.as_millis().max(largest + 1).to_string()
 }

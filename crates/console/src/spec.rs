@@ -127,6 +127,10 @@ pub struct DestinationSpec {
     /// How bodies are packed. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<CompressionName>,
+    /// Whether deliveries go one by one in order: one that fails holds up the rest until it passes or
+    /// is given up. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_order: Option<bool>,
     /// Whether it is sent to. What happens while it is not is never sent; to have it sent later,
     /// pause. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]

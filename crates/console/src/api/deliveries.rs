@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::{Path, RawQuery, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -11,16 +12,17 @@ use domain::{
     event::EventType,
     id::{DeliveryId, DestinationName, EventId},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use store::lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, DeliveryState};
 use utoipa::ToSchema;
 
 use super::{events::parse_state, moment, view::TimingsView};
 use crate::{
     find::FindError,
-    problem::{Kind, Problem},
-    request::Query,
+    problem::{FieldProblem, Kind, Problem},
+    request::{Query, parse_time, read_object},
     service::Console,
+    spec::read_rest,
 };
 
 /// Deliveries of a page, unless the request says otherwise, and at most.
@@ -277,6 +279,79 @@ pub(crate) async fn retry(
     tracing::info!(destination, delivery.id = id, "A dead letter is sent again.");
     let now = read(State(console), Path((destination, id))).await?;
     Ok((StatusCode::ACCEPTED, now).into_response())
+}
+
+/// Which dead letters to send again: those that meet all that is given.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Retry {
+    /// Of this destination. Needed, unless `all` is true.
+    #[schema(example = "audit")]
+    destination: Option<String>,
+    /// Last attempted at this time or later: RFC 3339, or seconds since 1970.
+    #[schema(example = "2026-11-21T00:00:00Z")]
+    since: Option<String>,
+    /// Last attempted before this time.
+    until: Option<String>,
+    /// Whether those of all destinations are meant.
+    all: Option<bool>,
+}
+
+/// How many dead letters are sent again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RetriedView {
+    /// How many.
+    retried: usize,
+}
+
+/// Sends many dead letters again
+///
+/// Under the same ids, at once, each with all of its attempts anew.
+#[utoipa::path(
+    post, path = "/api/deliveries/retry", tag = "deliveries", operation_id = "retry_deliveries",
+    request_body = Retry,
+    responses(
+        (status = 202, description = "They are due now", body = RetriedView),
+        (status = 400, description = "The body is not JSON", body = Problem),
+        (status = 401, description = "No key, or a wrong one", body = Problem),
+        (status = 403, description = "Not the master key", body = Problem),
+        (status = 413, description = "The body is too large", body = Problem),
+        (status = 422, description = "Values that cannot be, all at once", body = Problem),
+    ),
+)]
+pub(crate) async fn retry_all(
+    State(console): State<Console>,
+    body: Body,
+) -> Result<(StatusCode, Json<RetriedView>), Problem> {
+    let (asked, mut problems): (Retry, _) = read_rest(&read_object(body).await?);
+    let mut time = |field: &str, text: &Option<String>| {
+        let time = text.as_deref().map(parse_time);
+        if time == Some(None) {
+            let message = "must be a time such as 2026-11-21T10:30:00Z, or seconds since 1970";
+            problems.push(FieldProblem::new(field, message));
+        }
+        time.flatten()
+    };
+    let (since, until) = (time("since", &asked.since), time("until", &asked.until));
+    let destination = asked.destination.as_deref().map(DestinationName::new);
+    match &destination {
+        None if !asked.all.unwrap_or(false) && problems.is_empty() => {
+            let message = "is missing; to mean all destinations, write `\"all\": true`";
+            problems.push(FieldProblem::new("destination", message));
+        }
+        Some(name) if console.control.get(name).is_none() => {
+            let message = "is not the name of a destination that is sent to";
+            problems.push(FieldProblem::new("destination", message));
+        }
+        _ => {}
+    }
+    if !problems.is_empty() {
+        return Err(Problem::invalid(problems));
+    }
+    let query = DeliveryQuery { destination, since, until, ..DeliveryQuery::default() };
+    let retried = console.control.retry(query).await.map_err(FindError::from)?;
+    tracing::info!(retried, "Dead letters are sent again.");
+    Ok((StatusCode::ACCEPTED, Json(RetriedView { retried })))
 }
 
 impl DeliveryView {

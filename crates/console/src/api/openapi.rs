@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use super::{deliveries, destinations, events};
+use super::{deliveries, destinations, events, replays};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,11 +32,17 @@ use super::{deliveries, destinations, events};
         deliveries::list,
         deliveries::read,
         deliveries::retry,
+        deliveries::retry_all,
+        replays::list,
+        replays::create,
+        replays::read,
+        replays::delete,
     ),
     tags(
         (name = "destinations", description = "Where events go"),
         (name = "events", description = "What happened"),
         (name = "deliveries", description = "What became of it at each destination"),
+        (name = "replays", description = "Ranges of the journal once more"),
     ),
     modifiers(&MasterKey),
 )]

@@ -83,6 +83,41 @@ fn unescaped(text: &str) -> Vec<u8> {
     plain
 }
 
+/// The format that a spec names, with its options.
+pub(crate) fn format_of(spec: &DestinationSpec) -> Format {
+    match spec.format.unwrap_or(FormatName::Event) {
+        FormatName::Event => Format::Event,
+        FormatName::GenericApi => {
+            Format::GenericApi(spec.log_format.map(Into::into).unwrap_or_default())
+        }
+        FormatName::Otlp => Format::Otlp(Otlp {
+            profile: spec.profile.map(Into::into).unwrap_or_default(),
+            integers: spec.integers.map(Into::into).unwrap_or_default(),
+        }),
+        FormatName::Helicone => Format::Helicone(Helicone {
+            include_data: spec.include_data.unwrap_or(true),
+            bodies: spec.bodies.map(Into::into).unwrap_or_default(),
+        }),
+        FormatName::CloudEvents => {
+            Format::CloudEvents(spec.mode.map(Into::into).unwrap_or_default())
+        }
+        FormatName::LitellmAlert => Format::LitellmAlert,
+    }
+}
+
+/// What a filter's spec stands for.
+pub(crate) fn filter_of(filter: &FilterSpec, policy: &Policy) -> EventFilter {
+    EventFilter {
+        models: filter.models.clone(),
+        min_tokens: filter.min_tokens,
+        severity: filter.severity.iter().map(|name| (*name).into()).collect(),
+        keys: filter.keys.iter().map(|key| policy.key_name(key)).collect(),
+        end_users: filter.end_users.clone(),
+        tags: filter.tags.clone(),
+        properties: filter.properties.clone().into_iter().collect(),
+    }
+}
+
 struct Checker<'a> {
     spec: &'a DestinationSpec,
     policy: &'a Policy,
@@ -124,7 +159,7 @@ impl Checker<'_> {
             // The client opens what the operator opened, whoever made the destination.
             allow_private: false,
             tls: None,
-            strict_order: false,
+            strict_order: spec.strict_order.unwrap_or(false),
             backup: None,
         }
     }
@@ -241,24 +276,7 @@ impl Checker<'_> {
                 self.problem(option, format!("is an option of `format: {}` only", of.as_str()));
             }
         }
-        match name {
-            FormatName::Event => Format::Event,
-            FormatName::GenericApi => {
-                Format::GenericApi(spec.log_format.map(Into::into).unwrap_or_default())
-            }
-            FormatName::Otlp => Format::Otlp(Otlp {
-                profile: spec.profile.map(Into::into).unwrap_or_default(),
-                integers: spec.integers.map(Into::into).unwrap_or_default(),
-            }),
-            FormatName::Helicone => Format::Helicone(Helicone {
-                include_data: spec.include_data.unwrap_or(true),
-                bodies: spec.bodies.map(Into::into).unwrap_or_default(),
-            }),
-            FormatName::CloudEvents => {
-                Format::CloudEvents(spec.mode.map(Into::into).unwrap_or_default())
-            }
-            FormatName::LitellmAlert => Format::LitellmAlert,
-        }
+        format_of(spec)
     }
 
     fn event_types(&mut self, format: Format) -> Vec<EventType> {
@@ -292,18 +310,7 @@ impl Checker<'_> {
                 self.problem(&field, "narrows events that the format has no form for");
             }
             self.filter(&field, kind, filter);
-            checked.push((
-                kind,
-                EventFilter {
-                    models: filter.models.clone(),
-                    min_tokens: filter.min_tokens,
-                    severity: filter.severity.iter().map(|name| (*name).into()).collect(),
-                    keys: filter.keys.iter().map(|key| self.policy.key_name(key)).collect(),
-                    end_users: filter.end_users.clone(),
-                    tags: filter.tags.clone(),
-                    properties: filter.properties.clone().into_iter().collect(),
-                },
-            ));
+            checked.push((kind, filter_of(filter, self.policy)));
         }
         checked
     }
@@ -412,3 +419,6 @@ pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
         Host::Domain(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

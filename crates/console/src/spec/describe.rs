@@ -57,6 +57,7 @@ pub(crate) fn describe(destination: &Destination) -> DestinationSpec {
         timeout_ms: u32::try_from(destination.timeout.as_millis()).ok(),
         privacy: Some(destination.privacy),
         compression: Some(destination.compression.into()),
+        strict_order: Some(destination.strict_order),
         ..DestinationSpec::default()
     };
     with_format(spec, destination.format)

@@ -1,0 +1,129 @@
+use domain::destination::{CloudEventsMode, LogFormat};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    policy::tests::policy,
+    spec::{describe::describe, read_fields},
+};
+
+fn spec(more: &Value) -> DestinationSpec {
+    let mut given = json!({"name": "audit", "url": "https://receiver.example/hooks"});
+    for (key, value) in more.as_object().cloned().unwrap_or_default() {
+        given[key] = value;
+    }
+    let Value::Object(given) = given else { unreachable!("it is one") };
+    read_fields(&given).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn checked(more: &Value) -> Result<Destination, Vec<String>> {
+    let secret = [Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+    check(&spec(more), &secret, &policy())
+        .map_err(|problems| problems.iter().map(|p| format!("{} {}", p.field, p.message)).collect())
+}
+
+#[test]
+fn what_is_described_stands_for_the_same_destination() {
+    let rules = json!({"groups": [
+        {"logic": "or", "rules": [{"field": "model", "operator": "regex", "value": "^gpt"},
+                                   {"field": "total_cost", "operator": "gt", "value": 0.5}]},
+        {"rules": [{"field": "session_id", "operator": "exists"}]},
+    ]});
+    let filters = json!({
+        "completion": {"models": ["gpt-*"], "min_tokens": 5, "keys": ["app"],
+                       "properties": {"Env": "prod"}},
+        "error": {"severity": ["critical"], "tags": ["a", "b"], "end_users": ["x"]},
+    });
+    for more in [
+        json!({}),
+        json!({"format": "generic_api", "log_format": "ndjson", "batch_size": 5,
+               "flush_interval": 2.5}),
+        json!({"format": "otlp", "profile": "genai", "integers": "number", "method": "PUT",
+               "rules": rules, "sample_rate": 0.25}),
+        json!({"format": "helicone", "include_data": false, "bodies": "string",
+               "compat": "document"}),
+        json!({"format": "cloudevents", "mode": "batch", "compression": "gzip",
+               "event_types": ["streaming", "destination.disabled", "completion"]}),
+        json!({"format": "litellm_alert", "rate_limit": 7, "timeout_ms": 900}),
+        json!({"filters": filters, "privacy": true, "strict_order": true,
+               "signed_content": "body"}),
+    ] {
+        let destination = checked(&more).unwrap();
+        let described = DestinationSpec { secret: None, ..describe(&destination) };
+        let secrets = destination.signing.clone().map(|signing| signing.secrets);
+        let again = check(&described, &secrets.unwrap_or_default(), &policy());
+        assert_eq!(again, Ok(destination), "{more}");
+    }
+}
+
+#[test]
+fn each_format_has_its_types_and_batches_by_default() {
+    let outcomes = [EventType::Completion, EventType::Error];
+    let all = [outcomes.as_slice(), &[EventType::Budget, EventType::RateLimit]].concat();
+    for (format, is, types, events_max) in [
+        ("event", Format::Event, all.as_slice(), 1),
+        ("generic_api", Format::GenericApi(LogFormat::JsonArray), &outcomes, 100),
+        ("otlp", Format::Otlp(Otlp::default()), &outcomes, 1),
+        ("cloudevents", Format::CloudEvents(CloudEventsMode::Structured), &all, 1),
+        ("litellm_alert", Format::LitellmAlert, &[EventType::Budget], 1),
+    ] {
+        let destination = checked(&json!({"format": format})).unwrap();
+        assert_eq!((destination.format, &destination.event_types[..]), (is, types), "{format}");
+        assert_eq!(destination.batch.events_max, events_max, "{format}");
+        assert!(!destination.allow_private, "{format}");
+    }
+}
+
+#[test]
+fn rules_that_are_off_hold_nothing_back_but_must_be_right() {
+    let rules = |value: &str| {
+        json!({"rules": {"enabled": false, "groups": [
+            {"rules": [{"field": "model", "operator": "regex", "value": value}]},
+        ]}})
+    };
+    assert_eq!(checked(&rules("a")).unwrap().rules, None);
+    let problems = checked(&rules("(")).unwrap_err();
+    assert!(problems[0].starts_with("rules rule 1 of group 1"), "{problems:?}");
+}
+
+#[test]
+fn bounds_keep_a_destination_small() {
+    let headers: serde_json::Map<_, _> = (0..51).map(|n| (format!("X-{n}"), "v".into())).collect();
+    let rules = vec![json!({"field": "model", "operator": "exists"}); 201];
+    for (more, field) in [
+        (json!({"headers": headers}), "headers"),
+        (json!({"headers": {"X-A": "v".repeat(8_193)}}), "headers.X-A"),
+        (json!({"headers": {"X-A": "1", "x-a": "2"}}), "headers.x-a"),
+        (json!({"filters": {"error": {"tags": vec!["t"; 201]}}}), "filters.error.tags"),
+        (json!({"rules": {"groups": [{"rules": rules}]}}), "rules"),
+        (json!({"url": format!("https://receiver.example/{}", "a".repeat(4_096))}), "url"),
+        (json!({"name": "a".repeat(101)}), "name"),
+        (json!({"name": ".."}), "name"),
+    ] {
+        let problems = checked(&more).unwrap_err();
+        assert!(problems[0].starts_with(&format!("{field} ")), "{problems:?}");
+    }
+}
+
+#[test]
+fn credentials_in_a_url_become_the_header_that_means_the_same() {
+    let mut with = spec(&json!({"url": "https://me:p%40ss@receiver.example/hooks"}));
+    take_credentials(&mut with);
+    assert_eq!(with.url.as_deref(), Some("https://receiver.example/hooks"));
+    let headers = with.headers.unwrap_or_default();
+    assert_eq!(headers["Authorization"], format!("Basic {}", BASE64_STANDARD.encode("me:p@ss")));
+    let more = json!({"url": "https://me@receiver.example/", "headers": {"authorization": "mine"}});
+    let mut with = spec(&more);
+    take_credentials(&mut with);
+    assert_eq!(with.headers.unwrap_or_default().len(), 1, "the given one stays");
+}
+
+#[test]
+fn a_key_may_be_named_by_its_hash() {
+    let hash = "ab".repeat(32);
+    let key_names = [(hash.clone(), "app".to_owned())].into();
+    let policy = Policy { key_names, ..policy() };
+    let more = json!({"filters": {"error": {"keys": [hash, "other"]}}});
+    let destination = check(&spec(&more), &[], &policy).unwrap();
+    assert_eq!(destination.filters[0].1.keys, ["app", "other"]);
+}
