@@ -6,7 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use delivery::control::Tested;
 use domain::{
     budget::{BudgetReached, BudgetScope},
@@ -85,7 +84,7 @@ fn make(console: &Console, destination: &Destination) -> Result<Trial, NoRandomn
     let id = format!("evt_test_{}", new_uuid()?.simple());
     let content_type = format::content_type(destination.format);
     let body = match destination.format {
-        Format::Otlp(_) => Bytes::from_static(br#"{"resourceSpans":[]}"#).into(),
+        Format::Otlp(_) => format::otlp::test_payload(format::otlp::Test::Empty).into(),
         Format::Helicone(_) => format::helicone::test_payload(&new_uuid()?.to_string()).into(),
         _ => render(console, destination, &id)?,
     };

@@ -14,9 +14,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use bytes::Bytes;
 use domain::{destination::Destination, id::DeliveryId};
 use serde_json::{Map, Value, json};
+use webhook::format::otlp::{Test, test_payload};
 
 use self::wire::{Kind, read_change, read_new};
 use crate::{
@@ -223,10 +223,10 @@ async fn test_connection(
     kind: Kind,
 ) -> Result<(), Refused> {
     let id = new_uuid().map_err(ServiceError::from)?;
-    let body = match kind {
-        Kind::Webhook => Bytes::from_static(br#"{"resourceSpans":[]}"#),
-        Kind::OtelCollector => test_span(console),
-    };
+    let body = test_payload(match kind {
+        Kind::Webhook => Test::Empty,
+        Kind::OtelCollector => Test::Span { ended_at: console.clock.now() },
+    });
     let trial = Trial {
         id: DeliveryId::new(&format!("evt_test_{}", id.simple())),
         content_type: "application/json",
@@ -244,29 +244,4 @@ async fn test_connection(
         (None, None) => "the receiver did not answer".to_owned(),
     };
     Err(Refused(StatusCode::BAD_REQUEST, format!("Test connection failed: {what}")))
-}
-
-/// The one span of an `otel-collector`'s test.
-fn test_span(console: &Console) -> Bytes {
-    let end = console.clock.now().as_millis().max(1);
-    let nanos = |millis: i64| format!("{millis}000000");
-    let payload = json!({"resourceSpans": [{
-        "resource": {
-            "attributes": [{"key": "service.name", "value": {"stringValue": "openrouter"}}],
-        },
-        "scopeSpans": [{
-            "scope": {"name": "openrouter"},
-            "spans": [{
-                "traceId": "00000000000000000000000000000001",
-                "spanId": "0000000000000001",
-                "name": "openrouter-connection-test",
-                "kind": 1,
-                "startTimeUnixNano": nanos(end - 1),
-                "endTimeUnixNano": nanos(end),
-                "status": {"code": 1},
-                "attributes": [],
-            }],
-        }],
-    }]});
-    payload.to_string().into()
 }
