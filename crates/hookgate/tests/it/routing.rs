@@ -216,3 +216,29 @@ async fn each_attempt_has_its_own_time() {
     world.call_works().await;
     world.end(cases.len() + 1).await;
 }
+
+#[tokio::test]
+async fn comments_before_the_first_event_begin_no_stream() {
+    let world = World::build(|upstream| {
+        let base = upstream.openai_url();
+        models(&[
+            deployment("slow", "openai/slow-1", &base, ", stream_timeout: 0.3"),
+            deployment("echo", "openai/echo-1", &base, ""),
+        ]) + "  fallbacks: [{slow: [echo]}]\n"
+    })
+    .await;
+    let comment = ": still thinking\n\n";
+    world.upstream.push(Answer::sse([comment, comment]).stall_after(2));
+    let seen = world.gateway.client().chat_stream("slow", "two words").await;
+    assert_eq!((seen.code(), seen.content().as_str()), (200, "two words"), "{}", seen.text());
+    assert!(seen.is_whole && !seen.text().contains("thinking"), "{}", seen.text());
+    let event = world.outcome(&seen).await;
+    assert_eq!((&event["provider_model"], &event["fallbacks"]), (&"echo-1".into(), &1.into()));
+
+    // Where events follow, they pass with them.
+    let begin = "data: {\"choices\":[{\"delta\":{\"content\":\"at last\"}}]}\n\n";
+    world.upstream.push(Answer::sse([comment, begin, "data: [DONE]\n\n"]));
+    let seen = world.gateway.client().chat_stream("slow", "hi").await;
+    assert_eq!(seen.text(), format!("{comment}{begin}data: [DONE]\n\n"));
+    world.end(2).await;
+}
