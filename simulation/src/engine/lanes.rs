@@ -1,0 +1,115 @@
+//! The model's `Lanes`.
+
+use std::sync::Arc;
+
+use domain::{
+    delivery::{DeadLetter, Parked},
+    id::{DeliveryId, DestinationName},
+    record::Sequence,
+};
+use store::{
+    journal::BoxFuture,
+    lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, Lanes, LanesError, Settlement},
+};
+use tokio::sync::watch;
+
+use super::{Engine, pages, subscribe};
+
+impl Lanes for Engine {
+    fn cursor(
+        &self,
+        lane: &DestinationName,
+    ) -> BoxFuture<'_, Result<Option<Sequence>, LanesError>> {
+        let (lane, witness) = (lane.clone(), Arc::clone(&self.witness));
+        self.ask(move |disk| {
+            witness.opened(&lane);
+            Ok(disk.lanes.get(&lane).and_then(|rows| rows.cursor))
+        })
+    }
+
+    fn settle(
+        &self,
+        lane: &DestinationName,
+        settlement: Settlement,
+    ) -> BoxFuture<'_, Result<(), LanesError>> {
+        let (lane, witness) = (lane.clone(), Arc::clone(&self.witness));
+        self.ask(move |disk| {
+            let replaced = disk.settle(&lane, &settlement);
+            witness.settled(&lane, &settlement, &replaced, disk);
+            Ok(())
+        })
+    }
+
+    fn parked(&self, lane: &DestinationName) -> BoxFuture<'_, Result<Vec<Parked>, LanesError>> {
+        let lane = lane.clone();
+        self.ask(move |disk| {
+            let rows = disk.lanes.get(&lane).into_iter().flat_map(|rows| rows.parked.values());
+            let mut parked: Vec<_> = rows.map(|(_, row)| row.clone()).collect();
+            parked.sort_by_key(|row| row.due_at);
+            Ok(parked)
+        })
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        subscribe(&self.changes, 0)
+    }
+
+    fn dead_letters(
+        &self,
+        lane: Option<&DestinationName>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, LanesError>> {
+        let lane = lane.cloned();
+        self.ask(move |disk| {
+            let lanes =
+                disk.lanes.iter().filter(|(name, _)| lane.as_ref().is_none_or(|l| l == *name));
+            let mut letters: Vec<_> = lanes.flat_map(|(_, rows)| &rows.dead).collect();
+            letters.sort_by_key(|(number, _)| *number);
+            Ok(letters.into_iter().take(limit).map(|(_, letter)| letter.clone()).collect())
+        })
+    }
+
+    fn revive(
+        &self,
+        lane: Option<&DestinationName>,
+        ids: Option<&[DeliveryId]>,
+    ) -> BoxFuture<'_, Result<usize, LanesError>> {
+        let (lane, ids) = (lane.cloned(), ids.map(<[_]>::to_vec));
+        let clock = Arc::clone(&self.clock);
+        self.ask(move |disk| Ok(disk.revive(lane.as_ref(), ids.as_deref(), clock.now())))
+    }
+
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, LanesError>> {
+        self.ask(move |disk| Ok(pages::list(disk, &query)))
+    }
+
+    fn delivery(
+        &self,
+        lane: &DestinationName,
+        id: &DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>> {
+        let (lane, id) = (lane.clone(), id.clone());
+        self.ask(move |disk| Ok(pages::detail(disk, &lane, &id)))
+    }
+
+    fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>> {
+        self.ask(|disk| {
+            let cursors = disk.lanes.iter().filter_map(|(name, rows)| {
+                let cursor = rows.cursor?;
+                Some((name.clone(), cursor))
+            });
+            Ok(cursors.collect())
+        })
+    }
+
+    fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
+        let lane = lane.clone();
+        self.ask(move |disk| {
+            disk.lanes.remove(&lane);
+            Ok(())
+        })
+    }
+}

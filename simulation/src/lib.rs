@@ -1,0 +1,16 @@
+//! Delivery under a seeded simulation: virtual time, a modelled store, network and receivers, crashes
+//! at any step, disks that fail, clocks that jump.
+//!
+//! A seed makes a world: destinations, calls, receivers' moods, and what goes wrong and when. The
+//! real `delivery::Service` runs in it, unchanged. `oracle` knows what was asked for and looks at
+//! everything that is sent and stored.
+//!
+//! Invariant: a seed gives the same run, to the last byte of its trace.
+
+pub mod clock;
+
+pub mod process;
+
+pub mod trace;
+
+pub mod engine;
