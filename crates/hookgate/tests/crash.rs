@@ -1,7 +1,8 @@
 //! `kill -9` at random moments: every call that a caller saw accepted has exactly one outcome at the
 //! receiver, and every call that a caller saw succeed arrives as a completion.
 //!
-//! `KILLS=500` runs longer than the suite does, `SEED=…` repeats a run's choices.
+//! `KILLS=500` runs longer than the suite does, `SEED=…` repeats a run's choices, `GATEWAY=…` kills
+//! another build of the binary.
 
 #![expect(
     clippy::disallowed_methods,
@@ -22,7 +23,13 @@ use testkit::{Client, Gateway, Receiver, Upstream, client::Seen, receiver::Arriv
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+#[path = "crash/failing.rs"]
+mod failing;
+
 const CALLERS: usize = 6;
+/// Some calls have a text that a receiver may refuse to take.
+const POISON: &str = "poison";
+const POISON_EVERY: usize = 13;
 const DESTINATIONS: [&str; 2] = ["single", "batched"];
 /// How long the last life may take for each [`STRIDE`] deliveries that are still owed. In short lives
 /// lanes fall behind, so how much is left depends on how many there were.
@@ -42,6 +49,11 @@ type Ledger = Arc<Mutex<Vec<Call>>>;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The gateway's binary.
+fn binary() -> String {
+    env::var("GATEWAY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_hookgate").to_owned())
 }
 
 fn config(upstream: &Upstream, receiver: &Receiver) -> String {
@@ -81,8 +93,7 @@ async fn kill_nine_at_random_moments_loses_no_outcome() {
     let mut dice = fastrand::Rng::with_seed(seed);
     let upstream = Upstream::start().await;
     let receiver = Receiver::start().await;
-    let binary = env!("CARGO_BIN_EXE_hookgate");
-    let mut gateway = Gateway::start(binary, &config(&upstream, &receiver)).await;
+    let mut gateway = Gateway::start(&binary(), &config(&upstream, &receiver)).await;
     let ledger = Ledger::default();
     for life in 0..kills {
         let stop = CancellationToken::new();
@@ -110,7 +121,8 @@ fn callers(gateway: &Gateway, ledger: &Ledger, life: u64, stop: &CancellationTok
             let mut number = 0;
             while !stop.is_cancelled() {
                 number += 1;
-                let text = format!("life {life} caller {caller} call {number}");
+                let kind = if number % POISON_EVERY == 0 { POISON } else { "call" };
+                let text = format!("life {life} caller {caller} {kind} {number}");
                 let streamed = (caller + number) % 2 == 0;
                 let seen = if streamed {
                     client.chat_stream("echo", &text).await

@@ -1,8 +1,9 @@
 //! What tests put around the code: a provider, a receiver, a caller, and the gateway's binary.
 //!
 //! The fakes are real servers on 127.0.0.1 with a port of the system's choice, scripted as data.
-//! They speak HTTP/1.1 from their own sockets, so that they can also break it. Nothing here sleeps:
-//! a test waits for what it wants to see, up to [`DEADLINE`], and fails with what was seen instead.
+//! They speak HTTP/1.1 from their own sockets, so that they can also break it. Nothing here sleeps
+//! but a receiver that is told to be slow: a test waits for what it wants to see, up to
+//! [`DEADLINE`], and fails with what was seen instead.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -76,13 +76,15 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     body: Bytes,
     gate: Option<Gate>,
+    delay: Duration,
     is_reset: bool,
 }
 
 impl Reply {
     /// An empty answer with this status.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), gate: None, is_reset: false }
+        let (headers, body) = (Vec::new(), Bytes::new());
+        Self { status, headers, body, gate: None, delay: Duration::ZERO, is_reset: false }
     }
 
     /// No answer: the connection is reset once the POST has been read.
@@ -108,6 +110,13 @@ impl Reply {
     #[must_use]
     pub fn held_at(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
+        self
+    }
+
+    /// Takes so long to answer.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
         self
     }
 }
@@ -264,6 +273,12 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
         if let Some(gate) = &reply.gate {
             tokio::select! {
                 () = gate.pass() => {}
+                () = connection.peer_gone() => return,
+            }
+        }
+        if !reply.delay.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(reply.delay) => {}
                 () = connection.peer_gone() => return,
             }
         }

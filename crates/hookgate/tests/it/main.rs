@@ -41,6 +41,7 @@ mod privacy;
 mod refused;
 mod registry;
 mod routing;
+mod scenarios;
 mod stopping;
 mod streams;
 mod upstreams;
