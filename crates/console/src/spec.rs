@@ -42,8 +42,7 @@ pub struct DestinationSpec {
     /// Where events go. Needed at creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
-        format = "uri",
-        pattern = "^https?://",
+        pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^\\s]+$",
         max_length = 4_096,
         example = "https://receiver.example/hooks"
     )]

@@ -51,7 +51,7 @@ pub(crate) fn check(
 /// Moves `user:password@` out of the URL into the header that means the same (RFC 7617): a secret
 /// must not stand where secrets are not looked for.
 pub(crate) fn take_credentials(spec: &mut DestinationSpec) {
-    let Some(Ok(mut url)) = spec.url.as_deref().map(|text| Url::parse(text.trim())) else { return };
+    let Some(Ok(mut url)) = spec.url.as_deref().map(Url::parse) else { return };
     if url.username().is_empty() && url.password().is_none() {
         return;
     }
@@ -199,7 +199,9 @@ impl Checker<'_> {
             self.problem("url", "is missing: where should events go?");
             return String::new();
         };
-        let parsed = Url::parse(text.trim()).ok();
+        // The parser would pass over blanks and line ends.
+        let has_blanks = text.chars().any(|c| c.is_whitespace() || c.is_control());
+        let parsed = Url::parse(text).ok().filter(|_| !has_blanks);
         let parsed =
             parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(mut url) = parsed.filter(|_| text.len() <= URL_BYTES_MAX) else {

@@ -116,3 +116,83 @@ async fn a_dead_letter_is_seen_with_its_attempts_and_sent_again() {
     world.expect(404, "POST", "/api/deliveries/picky/evt_x/retry", None).await;
     world.expect(404, "GET", "/api/events/evt_0123456789abcdef0123456789abcdef_error", None).await;
 }
+
+#[tokio::test]
+async fn a_range_is_counted_and_then_replayed_under_the_same_ids() {
+    let world = Managed::new().await;
+    world.make("audit", json!({})).await;
+    let mut calls = Vec::new();
+    for model in ["echo", "other", "echo"] {
+        let call = world.call(model).await;
+        world.told("audit", &call).await;
+        calls.push(call);
+    }
+    let first: Vec<_> = world.receiver.arrivals();
+    let spec = |more: Value| {
+        let mut spec = json!({"destination": "audit", "from": 1});
+        for (key, value) in more.as_object().cloned().unwrap_or_default() {
+            spec[key] = value;
+        }
+        Some(spec)
+    };
+    let dry = spec(json!({"dry_run": true, "from": "2020-01-01T00:00:00Z"}));
+    let counted = world.expect(200, "POST", "/api/replays", dry).await;
+    assert_eq!(counted["matched"], json!({"completion": 3}), "{counted}");
+    assert_eq!(world.expect(200, "GET", "/api/replays", None).await, json!({"data": []}));
+
+    let only = spec(json!({"filter": {"models": ["other"]}, "rate": 100}));
+    let begun = world.expect(201, "POST", "/api/replays", only).await;
+    let path = format!("/api/replays/{}", begun["id"].as_str().expect("it has an id"));
+    let done = loop {
+        let seen = world.expect(200, "GET", &path, None).await;
+        if seen["state"] == "finished" {
+            break seen;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&done["delivered"], &done["given_up"]), (&json!(1), &json!(0)));
+    let again = world.receiver.wait_for(first.len() + 1).await;
+    let again = again.last().expect("waited for it");
+    let before = first.iter().find(|arrival| arrival.body == again.body);
+    let ids = [before, Some(again)].map(|a| a.and_then(|a| a.header("webhook-id")));
+    assert!(ids[0].is_some() && ids[0] == ids[1], "{ids:?}");
+    assert!(String::from_utf8_lossy(&again.body).contains(&calls[1]));
+
+    world.expect(204, "DELETE", &path, None).await;
+    world.expect(404, "GET", &path, None).await;
+    let wrong = json!({"destination": "nobody", "rate": 0, "form": 1, "to": "noon"});
+    let answer = world.expect(422, "POST", "/api/replays", Some(wrong)).await;
+    let problems = answer["error"]["problems"].as_array().cloned().unwrap_or_default();
+    let mut fields: Vec<_> = problems.iter().filter_map(|p| p["field"].as_str()).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["destination", "form", "from", "rate", "to"], "{answer}");
+}
+
+#[tokio::test]
+async fn all_dead_letters_of_a_destination_are_sent_again_at_once() {
+    let world = Managed::new().await;
+    world.make("picky", json!({})).await;
+    world.receiver.answer_to("\"model\":\"other\"", Reply::status(400));
+    let refused = [world.call("other").await, world.call("other").await];
+    let list = "/api/deliveries?state=dead&destination=picky";
+    loop {
+        let passed = world.call("echo").await;
+        world.told("picky", &passed).await;
+        let dead = world.expect(200, "GET", list, None).await;
+        if dead["data"].as_array().is_some_and(|dead| dead.len() == 2) {
+            break;
+        }
+    }
+    world.receiver.answer_alike();
+    let path = "/api/deliveries/retry";
+    let answer = world.expect(422, "POST", path, Some(json!({}))).await;
+    assert_eq!(answer["error"]["problems"][0]["field"], "destination", "{answer}");
+    let of = json!({"destination": "picky", "since": "2020-01-01T00:00:00Z"});
+    let retried = world.expect(202, "POST", path, Some(of)).await;
+    assert_eq!(retried, json!({"retried": 2}));
+    for call in refused {
+        world.told("picky", &call).await;
+    }
+    let none = world.expect(202, "POST", path, Some(json!({"all": true}))).await;
+    assert_eq!(none, json!({"retried": 0}));
+}

@@ -97,6 +97,8 @@ fn bounds_keep_a_destination_small() {
         (json!({"filters": {"error": {"tags": vec!["t"; 201]}}}), "filters.error.tags"),
         (json!({"rules": {"groups": [{"rules": rules}]}}), "rules"),
         (json!({"url": format!("https://receiver.example/{}", "a".repeat(4_096))}), "url"),
+        (json!({"url": " https://receiver.example/"}), "url"),
+        (json!({"url": "https://receiver.example/a\nb"}), "url"),
         (json!({"name": "a".repeat(101)}), "name"),
         (json!({"name": ".."}), "name"),
     ] {
