@@ -152,3 +152,20 @@ fn the_system_prompt_stays_away_if_nobody_asks_for_it() {
     assert_eq!(system(Endpoint::Messages, &request), Some("\"s\""));
     assert_eq!(system(Endpoint::ChatCompletions, &request), None);
 }
+
+#[test]
+fn media_inside_of_a_part_is_left_out_too() {
+    let found = |inner: Value| json!({"type": "found", "content": inner});
+    let inside = found(json!([{"type": "image"}, {"type": "text", "text": "t"}]));
+    let outside = found(json!([{"type": "text", "text": "t"}]));
+    let cases = [
+        (Endpoint::ChatCompletions, "messages"),
+        (Endpoint::Messages, "messages"),
+        (Endpoint::Responses, "input"),
+    ];
+    for (endpoint, name) in cases {
+        let request = json!({name: [{"role": "user", "content": [inside.clone()]}]});
+        let expected = json!([{"role": "user", "content": [outside.clone()]}]);
+        assert_eq!(asked(endpoint, &request), expected, "{endpoint:?}");
+    }
+}
