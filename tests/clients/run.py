@@ -11,6 +11,7 @@ import traceback
 import openai
 
 import endpoints
+import management
 import receivers
 import traces
 from otlp_receiver import Rotel
@@ -294,7 +295,7 @@ def main():
     binary, part = sys.argv[1], "".join(sys.argv[2:])
     world = World(binary)
     passed = failed = 0
-    for check in CASES + endpoints.CASES + traces.CASES:
+    for check in CASES + endpoints.CASES + traces.CASES + management.CASES:
         if part not in check.__name__:
             continue
         started = time.monotonic()
