@@ -75,7 +75,7 @@ mod tests {
         let trace = "4BF92F3577b34da6a3ce929d0e0e4736";
         assert_eq!(trace_id(trace), trace);
         assert_eq!(parent_id("00f067aa0ba902b7"), "00f067aa0ba902b7");
-        for odd in ["", "abc", "00f067aa0ba902bg", "0000000000000000", &trace[1..], "é"] {
+        for odd in ["", "abc", "00f067aa0902b71g", "0000000000000000", &trace[1..], "é"] {
             let (trace, parent) = (trace_id(odd), parent_id(odd));
             assert_eq!((trace.len(), parent.len()), (32, 16), "{odd}");
             assert_ne!(parent, odd);
