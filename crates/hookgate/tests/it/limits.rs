@@ -1,9 +1,12 @@
 //! Keys, and the limits of keys, deployments and the whole gateway.
 
 use serde_json::{Value, json};
-use testkit::{Answer, Client, Gate, client::Seen};
+use testkit::{Answer, Client, Gate, Receiver, Upstream, client::Seen, gateway::Setup};
 
-use crate::world::{World, deployment, models, openai_error};
+use crate::{
+    support::BINARY,
+    world::{World, deployment, models, openai_error},
+};
 
 const MASTER: &str = "sk-the-master-key";
 const TEAM: &str = "sk-team-0123456789";
@@ -188,4 +191,47 @@ async fn a_deployment_at_its_limit_is_passed_over_until_none_is_left() {
         assert!(open.finish().await.is_whole);
     }
     world.end(4).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_at_a_limit_is_told_as_a_rate_limit_too() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    upstream.push(Answer::error(429, "slow down").header("x-ratelimit-limit-requests", "60"));
+    let events = crate::support::events(&receiver);
+    let events = events.replace("[completion, error]", "[error, rate_limit]");
+    let config = format!(
+        "{}general_settings: {{master_key: {MASTER}}}
+keys:
+- {{name: team, key: {TEAM}, rpm: 1}}
+{events}",
+        crate::support::model(&upstream)
+    );
+    let gateway = Setup::new(BINARY, &config).start().await;
+    let team = gateway.client().with_key(TEAM);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let seen = team.chat("echo", "hi").await;
+        assert_eq!(seen.code(), 429, "{}", seen.text());
+        ids.push(seen.header("x-hookgate-request-id").map(str::to_owned).expect("it is named"));
+    }
+    let [of_provider, of_key] = &ids[..] else { panic!("two calls were made") };
+    let told = |items: &[Value], id: &str| -> Vec<Value> {
+        let kinds = ["event", "scope", "limit_type", "limit"];
+        let mine = items.iter().filter(|item| item["request_id"] == id);
+        mine.map(|item| kinds.iter().map(|kind| item[kind].clone()).collect()).collect()
+    };
+    receiver
+        .wait_until("four events", |seen| testkit::receiver::accepted_items(seen).len() >= 4)
+        .await;
+    let items = receiver.items();
+    let expected = [
+        (of_provider, json!(["rate_limit", "provider", "provider", 60])),
+        (of_key, json!(["rate_limit", "key", "rpm", 1])),
+    ];
+    for (id, limit) in expected {
+        let told = told(&items, id);
+        assert!(told.contains(&limit) && told.len() == 2, "{told:?}");
+        assert!(told.iter().any(|event| event[0] == "error"), "{told:?}");
+    }
+    assert!(gateway.terminate().await.status.success());
 }

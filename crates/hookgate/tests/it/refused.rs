@@ -40,6 +40,40 @@ async fn a_stranger_s_call_is_told_without_who_sent_it() {
 }
 
 #[tokio::test]
+async fn litellm_s_receivers_are_not_told_where_a_stranger_was() {
+    let (upstream, posts) = (Upstream::start().await, Receiver::start().await);
+    let config = format!(
+        "{}  callbacks: [posts]
+callback_settings:
+  posts: {{callback_type: generic_api, endpoint: '{}', batch_size: 1}}
+{LOCKED}",
+        model(&upstream),
+        posts.url()
+    );
+    let gateway = Setup::new(BINARY, &config).start().await;
+    let client = gateway.client().with_header("user-agent", "stranger/1.0");
+    let body = chat_body("echo", "let me in");
+    for (key, expected) in [
+        ("sk-wrong", json!(["failure", null, null])),
+        ("sk-the-master-key", json!(["success", "127.0.0.1", "stranger/1.0"])),
+    ] {
+        let seen = client.clone().with_key(key).post("/v1/chat/completions", &body).await;
+        let id = seen.header("x-litellm-call-id").expect("it is named").to_owned();
+        let is_it = |item: &Value| item["litellm_call_id"] == *id;
+        let told = posts
+            .wait_until("the post", |seen| {
+                testkit::receiver::accepted_items(seen).iter().any(is_it)
+            })
+            .await;
+        let told = testkit::receiver::accepted_items(&told).into_iter().find(is_it);
+        let told = told.expect("it came");
+        let fields = ["status", "requester_ip_address", "user_agent"];
+        assert_eq!(json!(fields.map(|field| told[field].clone())), expected, "{told}");
+    }
+    assert!(gateway.terminate().await.status.success());
+}
+
+#[tokio::test]
 async fn a_stranger_s_odd_body_is_told_without_it() {
     let world = World::with("", LOCKED).await;
     let long = chat_body("echo", &"x".repeat(65 << 10)).to_string();
