@@ -77,12 +77,13 @@ pub(crate) fn call(
         .or_else(|| text(&metadata.trace_id))
         .or_else(|| text(&ours.trace_id));
     let session_id = own("x-litellm-session-id")
-        .or_else(|| own("x-session-id"))
         .or(helicone.session_id)
         .or_else(|| field("litellm_session_id"))
         .or_else(|| field("session_id"))
         .or_else(|| text(&metadata.session_id))
-        .or_else(|| text(&ours.session_id));
+        .or_else(|| text(&ours.session_id))
+        // OpenRouter's header: there the body wins.
+        .or_else(|| own("x-session-id"));
     let is_anthropics = arrival.endpoint == Endpoint::Messages;
     let end_user = own("x-litellm-end-user-id")
         .or_else(|| own("x-litellm-customer-id"))

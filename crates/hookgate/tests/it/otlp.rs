@@ -62,7 +62,8 @@ async fn a_call_with_a_fallback_is_a_trace_of_its_attempts_in_both_profiles() {
     body["session_id"] = "s-1".into();
     body["trace"] = json!({"trace_id": "workflow-1", "parent_span_id": "00f067aa0ba902b7",
         "generation_name": "Summarise", "team": "search"});
-    let seen = gateway.client().post("/v1/chat/completions", &body).await;
+    let client = gateway.client().with_header("x-session-id", "not this one: the body wins");
+    let seen = client.post("/v1/chat/completions", &body).await;
     assert_eq!((seen.code(), seen.content().as_str()), (200, "canary-prompt"), "{}", seen.text());
     for upstream in [&first, &second] {
         let sent = upstream.requests()[0].json();
