@@ -27,6 +27,7 @@ use domain::time::Timestamp;
 use crate::{
     auth::{Denied, NOT_MASTER, may_manage},
     problem::{Kind, Problem},
+    request::is_text,
     service::{Console, ServiceError},
 };
 
@@ -59,18 +60,18 @@ pub(crate) fn router(console: Console) -> Router {
     Router::new().route("/openapi.json", get(serve_document)).merge(managed).with_state(console)
 }
 
-/// Whether a path is one of ours.
+/// Whether a path is one of ours, so that what is asked there in vain is answered as ours too. Below
+/// `/api/v1` other systems' callers may have their own.
 pub(crate) fn owns(path: &str) -> bool {
-    const ROOTS: [&str; 4] =
-        ["/api/destinations", "/api/events", "/api/deliveries", "/api/replays"];
-    path == "/openapi.json"
-        || ROOTS.iter().any(|root| {
-            path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+    let ours = path.strip_prefix("/api/").is_some_and(|rest| rest.split('/').next() != Some("v1"));
+    ours || path == "/openapi.json"
 }
 
 async fn guard(request: Request, next: Next) -> Response {
     match may_manage(request.extensions()) {
+        Ok(()) if !is_text(request.uri().path()) => {
+            unknown_path(request.uri().clone()).await.into_response()
+        }
         Ok(()) => next.run(request).await,
         Err(denied) => deny(denied),
     }

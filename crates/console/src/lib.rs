@@ -88,6 +88,8 @@ mod tests {
             "/api/destinations/a/test",
             "/api/events",
             "/api/deliveries/a/b",
+            "/api/destination",
+            "/api/",
             "/openapi.json",
             "/v1/webhooks",
             "/v1/webhooks/1/test",
@@ -97,7 +99,6 @@ mod tests {
         }
         for path in [
             "/api",
-            "/api/destinationsx",
             "/api/v1/chat/completions",
             "/v1/webhooksx",
             "/v1/chat/completions",

@@ -67,6 +67,26 @@ pub(crate) async fn read_object_if_any(body: Body) -> Result<Map<String, Value>,
     if is_nothing { Ok(Map::new()) } else { read_object(Body::from(bytes)).await }
 }
 
+/// Whether a path is UTF-8 once its percent signs are resolved. One that is not names nothing here.
+pub(crate) fn is_text(path: &str) -> bool {
+    std::str::from_utf8(&unescaped(path)).is_ok()
+}
+
+/// What percent signs in a URL stand for.
+pub(crate) fn unescaped(text: &str) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| *first == b'%');
+        let byte = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        plain.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    plain
+}
+
 /// Query parameters, and what is wrong with them.
 pub(crate) struct Query {
     given: Vec<(String, String)>,

@@ -149,9 +149,6 @@ pub async fn restore(
         if stored.door == delivery::replay::DOOR {
             continue;
         }
-        if stored.door == delivery::replay::DOOR {
-            continue;
-        }
         let name = stored.name.clone();
         if is_in_file(files, &name) {
             tracing::warn!(

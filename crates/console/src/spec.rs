@@ -1,7 +1,7 @@
 //! A destination as our own door writes it: the keys of an entry of `webhooks:` in the configuration.
 //!
 //! Says what may be written and finds every mistake of form at once; what the values mean is
-//! [`check`]'s business.
+//! `check`'s business.
 //!
 //! Invariant: a spec may hold secrets, so it has no `Debug` form.
 

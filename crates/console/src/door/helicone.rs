@@ -26,7 +26,7 @@ use crate::{
     auth::{Denied, NOT_MASTER, may_manage},
     problem::report,
     record::{Door, Record},
-    request::{BodyError, read_body},
+    request::{BodyError, is_text, read_body},
     service::{Console, New, NewSecret, ServiceError},
     spec::{CompatName, DestinationSpec, EventTypeName, FilterSpec, FormatName},
     trial::{TIMEOUT_MAX, Tried},
@@ -55,7 +55,8 @@ pub(crate) fn owns(path: &str) -> bool {
 /// Helicone answers every refusal with 401.
 async fn guard(request: Request, next: Next) -> Response {
     let error = match may_manage(request.extensions()) {
-        Ok(()) => return next.run(request).await,
+        Ok(()) if is_text(request.uri().path()) => return next.run(request).await,
+        Ok(()) => return unknown(request.method().clone(), request.uri().clone()).await,
         Err(Denied::NoKey(_)) => "No authorization header",
         Err(Denied::WrongKey(_)) => "No API key found",
         Err(Denied::Foreign(text)) => text,

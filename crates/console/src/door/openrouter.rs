@@ -23,7 +23,7 @@ use crate::{
     auth::{Denied, NOT_MASTER, may_manage},
     problem::{FieldProblem, Problem, report},
     record::{Door, Record},
-    request::{Query, read_object},
+    request::{Query, is_text, read_object},
     secrets::new_uuid,
     service::{Console, New, NewSecret, ServiceError},
     spec::check,
@@ -102,7 +102,8 @@ fn not_found() -> Refused {
 
 async fn guard(request: Request, next: Next) -> Response {
     let refused = match may_manage(request.extensions()) {
-        Ok(()) => return next.run(request).await,
+        Ok(()) if is_text(request.uri().path()) => return next.run(request).await,
+        Ok(()) => not_found(),
         Err(Denied::NoKey(_)) => {
             Refused(StatusCode::UNAUTHORIZED, "Missing Authentication header".to_owned())
         }

@@ -14,12 +14,15 @@ use domain::{
 };
 use url::{Host, Url};
 use webhook::{
-    format::events_per_body_max, matching::check_rules, request::validate_header,
+    format::events_per_body_max, matching::{RuleError, check_rules}, request::validate_header,
     sign::check_secret,
 };
 
-use super::{DestinationSpec, FilterSpec, FormatName, LogicName, RuleSpec, RuleValue, RulesSpec};
-use crate::{policy::Policy, problem::FieldProblem};
+use super::{
+    DestinationSpec, FilterSpec, FormatName, LogicName, RuleSpec, RuleValue, RulesSpec,
+    describe::is_mask,
+};
+use crate::{policy::Policy, problem::FieldProblem, request::unescaped};
 
 /// The longest name of a destination, in characters.
 const NAME_CHARS_MAX: usize = 100;
@@ -33,6 +36,8 @@ const HEADER_BYTES_MAX: usize = 8_192;
 const SECRET_BYTES_MAX: usize = 1_024;
 /// Values in a list of a filter, at most.
 const LIST_MAX: usize = 200;
+/// What is said of a masked value where a secret should be.
+const IS_MASK: &str = "is a masked value, as it is shown; write the value itself";
 /// Rules over all groups, at most.
 const RULES_MAX: usize = 200;
 
@@ -67,20 +72,6 @@ pub(crate) fn take_credentials(spec: &mut DestinationSpec) {
         headers
             .insert("Authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(pair)));
     }
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.get(..2).filter(|_| *first == b'%');
-        let byte = digits
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        plain.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    plain
 }
 
 /// The format that a spec names, with its options.
@@ -231,6 +222,9 @@ impl Checker<'_> {
             if let Err(error) = validate_header(name, value) {
                 self.problem(&field, error.to_string());
             }
+            if is_mask(value) {
+                self.problem(&field, IS_MASK);
+            }
             if value.len() > HEADER_BYTES_MAX {
                 self.problem(&field, format!("must have {HEADER_BYTES_MAX} bytes at most"));
             }
@@ -245,7 +239,9 @@ impl Checker<'_> {
 
     fn signing(&mut self, secrets: &[Secret]) -> Option<Signing> {
         for secret in secrets {
-            if let Err(error) = check_secret(secret.expose()) {
+            if is_mask(secret.expose()) {
+                self.problem("secret", IS_MASK);
+            } else if let Err(error) = check_secret(secret.expose()) {
                 self.problem("secret", error.to_string());
             }
             if secret.expose().len() > SECRET_BYTES_MAX {
@@ -342,13 +338,7 @@ impl Checker<'_> {
 
     fn rules(&mut self) -> Option<FilterRules> {
         let given = self.spec.rules.as_ref()?;
-        let before = self.problems.len();
         let rules = self.rules_of(given);
-        if self.problems.len() == before
-            && let Err(error) = check_rules(&rules)
-        {
-            self.problem("rules", error.to_string());
-        }
         given.enabled.unwrap_or(true).then_some(rules)
     }
 
@@ -386,7 +376,19 @@ impl Checker<'_> {
             Some(RuleValue::Number(number)) => number.to_string(),
             None => String::new(),
         };
-        Some(Rule { field: given.field?.into(), operator, value })
+        let rule = Rule { field: given.field?.into(), operator, value };
+        // Alone, so that one mistake does not hide another.
+        let alone = RuleGroup { any: false, rules: vec![rule.clone()] };
+        if let (Some(_), Err(error)) =
+            (&given.value, check_rules(&FilterRules { groups: vec![alone] }))
+        {
+            let message = match error {
+                RuleError::Regex { .. } => "is not a regular expression, or too large a one",
+                RuleError::Number { .. } => "must be a number: this operator compares numbers",
+            };
+            self.problem(format!("{path}.value"), message);
+        }
+        Some(rule)
     }
 
     fn batch(&mut self, format: Format) -> Batch {

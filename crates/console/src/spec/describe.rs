@@ -27,6 +27,15 @@ pub(crate) fn mask(secret: &str) -> String {
     format!("{start}...{end}")
 }
 
+/// Whether a text looks like what [`mask`] makes: nobody means it as a secret.
+pub(crate) fn is_mask(text: &str) -> bool {
+    let has_ends = |(start, end): (&str, &str)| {
+        let is_start = matches!(start, "whsec_" | "whsk_") || start.chars().count() == 4;
+        is_start && end.chars().count() == 4
+    };
+    text == "***" || text.split_once("...").is_some_and(has_ends)
+}
+
 /// Every setting of a destination, as it is in force; secrets are masked.
 pub(crate) fn describe(destination: &Destination) -> DestinationSpec {
     let signing = destination.signing.as_ref();

@@ -41,7 +41,7 @@ async fn a_destination_gets_what_happens_from_its_creation_on_signed_with_the_se
 async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_made() {
     let world = Managed::new().await;
     let spec = json!({
-        "name": "", "url": "ftp://receiver.example", "method": "GET", "sampel_rate": 1,
+        "name": "", "url": "ftp://receiver.example", "method": "GET", "sample_rates": 1,
         "sample_rate": 2, "batch_size": 3, "format": "helicone", "profile": "genai",
         "event_types": ["streaming"], "headers": {"Host": "x", "X-A": "a\nb"},
         "secret": "whsec_no base64",

@@ -83,7 +83,31 @@ fn rules_that_are_off_hold_nothing_back_but_must_be_right() {
     };
     assert_eq!(checked(&rules("a")).unwrap().rules, None);
     let problems = checked(&rules("(")).unwrap_err();
-    assert!(problems[0].starts_with("rules rule 1 of group 1"), "{problems:?}");
+    assert!(problems[0].starts_with("rules.groups[0].rules[0].value is"), "{problems:?}");
+}
+
+#[test]
+fn a_mistake_in_one_rule_hides_none_in_another() {
+    let rule = |operator, value: Value| json!({"field": "model", "operator": operator, "value": value});
+    let bad = [rule("regex", "(".into()), rule("gt", "many".into()), rule("equals", Value::Null)];
+    let problems = checked(&json!({"rules": {"groups": [{"rules": bad}]}})).unwrap_err();
+    let paths: Vec<_> = problems.iter().filter_map(|p| p.split(' ').next()).collect();
+    let expected = [0, 1, 2].map(|index| format!("rules.groups[0].rules[{index}].value"));
+    assert_eq!(paths, expected, "{problems:?}");
+}
+
+#[test]
+fn a_masked_value_is_taken_for_no_secret() {
+    let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "Bearer of a long token", "short"];
+    for masked in secrets.map(crate::spec::describe::mask) {
+        let problems = checked(&json!({"headers": {"X-Token": masked}})).unwrap_err();
+        assert_eq!(problems, [format!("headers.X-Token {IS_MASK}")], "{masked}");
+        let problems = check(&spec(&json!({})), &[Secret::new(&masked)], &policy()).unwrap_err();
+        assert_eq!(problems, [FieldProblem::new("secret", IS_MASK)], "{masked}");
+    }
+    for value in ["a...b", "Bearer ...", "****", "1.2.3", "wait..."] {
+        assert!(checked(&json!({"headers": {"X-Token": value}})).is_ok(), "{value}");
+    }
 }
 
 #[test]
