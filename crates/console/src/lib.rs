@@ -97,13 +97,9 @@ mod tests {
         ] {
             assert!(owns(path), "{path}");
         }
-        for path in [
-            "/api",
-            "/api/v1/chat/completions",
-            "/v1/webhooksx",
-            "/v1/chat/completions",
-            "/",
-        ] {
+        for path in
+            ["/api", "/api/v1/chat/completions", "/v1/webhooksx", "/v1/chat/completions", "/"]
+        {
             assert!(!owns(path), "{path}");
         }
     }

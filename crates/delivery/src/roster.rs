@@ -206,6 +206,10 @@ impl Roster {
             slot.bounds = bounds;
             // A beginning that no worker has taken up yet still counts.
             slot.begin_at = begin_at.or(slot.begin_at);
+            // Until its worker says how far it is: whoever looks before must not see all as owed.
+            if let Some(cursor) = slot.begin_at.filter(|_| slot.worker.is_none()) {
+                slot.view.publish(Standing { cursor, ..slot.view.standing() });
+            }
             slot.version += 1;
             slot.is_removed = false;
             slot.has_failed = false;

@@ -14,7 +14,9 @@ use domain::{
 };
 use url::{Host, Url};
 use webhook::{
-    format::events_per_body_max, matching::{RuleError, check_rules}, request::validate_header,
+    format::events_per_body_max,
+    matching::{RuleError, check_rules},
+    request::validate_header,
     sign::check_secret,
 };
 

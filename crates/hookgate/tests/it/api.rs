@@ -16,6 +16,7 @@ async fn a_destination_gets_what_happens_from_its_creation_on_signed_with_the_se
     let secret = made["secret"].as_str().expect("shown at creation").to_owned();
     assert!(secret.starts_with("whsec_"), "{made}");
     assert_eq!((&made["source"], &made["status"]["state"]), (&json!("api"), &json!("active")));
+    assert_eq!(made["status"]["lag"], 0, "what was before is not owed to it: {made}");
 
     let call = world.call("echo").await;
     let arrival = world.told("audit", &call).await;
@@ -343,6 +344,30 @@ async fn managing_needs_the_master_key_and_each_door_says_so_in_its_own_shape() 
         assert_ne!(wrong.post(path, &body).await.code(), 201);
     }
     assert_eq!(stranger.get("/openapi.json").await.json()["openapi"], "3.1.0");
+}
+
+#[tokio::test]
+async fn at_a_path_that_names_nothing_each_door_answers_in_its_own_shape() {
+    let world = Managed::new().await;
+    for (method, path, status) in [
+        ("GET", "/api/destination", 404),
+        ("GET", "/api/events/%FF", 404),
+        ("PATCH", "/api/destinations/%ff", 404),
+        ("POST", "/api/deliveries/a/%FF/retry", 404),
+        ("POST", "/v1/webhooks/%FF/test", 404),
+        ("GET", "/api/v1/observability/destinations/%FF", 404),
+        ("PUT", "/api/destinations", 405),
+    ] {
+        let answer = world.expect(status, method, path, None).await;
+        let is_shaped = match path {
+            _ if path.starts_with("/v1/") => {
+                answer["data"].is_null() && answer["error"].is_string()
+            }
+            _ if path.starts_with("/api/v1/") => answer["error"]["code"] == status,
+            _ => answer["error"]["type"].is_string(),
+        };
+        assert!(is_shaped, "{path}: {answer}");
+    }
 }
 
 #[tokio::test]

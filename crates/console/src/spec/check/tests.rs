@@ -88,7 +88,8 @@ fn rules_that_are_off_hold_nothing_back_but_must_be_right() {
 
 #[test]
 fn a_mistake_in_one_rule_hides_none_in_another() {
-    let rule = |operator, value: Value| json!({"field": "model", "operator": operator, "value": value});
+    let rule =
+        |operator, value: Value| json!({"field": "model", "operator": operator, "value": value});
     let bad = [rule("regex", "(".into()), rule("gt", "many".into()), rule("equals", Value::Null)];
     let problems = checked(&json!({"rules": {"groups": [{"rules": bad}]}})).unwrap_err();
     let paths: Vec<_> = problems.iter().filter_map(|p| p.split(' ').next()).collect();
