@@ -17,8 +17,9 @@ pub(crate) fn authorize(
         return keep_web_pages_out(headers, uri).map(|()| Caller::Anonymous);
     }
     // Helicone's callers send the gateway's key beside a provider's in `Authorization`.
-    let shown = [shown_key(headers), bearer(headers, "helicone-auth")];
-    if shown == [None, None] {
+    let helicone = helicone_token(headers);
+    let shown = [shown_key(headers), bearer(headers, "helicone-auth"), helicone.as_deref()];
+    if shown == [None; 3] {
         return Err(Refusal::NoKey(
             "no API key was given: send `Authorization: Bearer <key>` (or `x-api-key`)",
         ));
@@ -63,15 +64,33 @@ fn bearer<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     Some(value.strip_prefix("Bearer ").unwrap_or(value).trim())
 }
 
-/// The key in any of the headers that LiteLLM takes one from.
+fn is_bearer(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("bearer")
+}
+
+/// The key in Helicone's other way to show one: JSON of `_type`, `token` and `orgId`.
+fn helicone_token(headers: &HeaderMap) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Shown {
+        token: String,
+    }
+    let value = headers.get("helicone-authorization")?;
+    let Shown { token } = serde_json::from_slice(value.as_bytes()).ok()?;
+    Some(token.strip_prefix("Bearer ").unwrap_or(&token).trim().to_owned())
+}
+
+/// The key in any of the headers that LiteLLM or Helicone takes one from.
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(key) = bearer(headers, "x-litellm-api-key") {
         return Some(key);
     }
     if let Some(value) = text(header::AUTHORIZATION.as_str()) {
-        let (scheme, key) = value.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| key.trim());
+        let Some((scheme, key)) = value.split_once(' ') else {
+            // As Helicone takes it: the key alone.
+            return (!value.is_empty() && !is_bearer(value)).then_some(value);
+        };
+        return is_bearer(scheme).then(|| key.trim());
     }
     text("x-api-key").or_else(|| text("api-key"))
 }
@@ -134,6 +153,9 @@ mod tests {
         let cases = [
             ("authorization: Bearer a", Some("a")),
             ("authorization: bearer  a ", Some("a")),
+            ("authorization: a", Some("a")),
+            ("authorization: Bearer", None),
+            ("authorization: ", None),
             ("authorization: Basic a\nx-api-key: b", None),
             ("authorization: Bearer a\nx-litellm-api-key: Bearer c", Some("c")),
             ("x-api-key: b\nx-litellm-api-key: c ", Some("c")),
@@ -147,6 +169,21 @@ mod tests {
                 headers.insert(name, value.parse().unwrap());
             }
             assert_eq!(shown_key(&headers), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn helicone_s_json_shows_a_key() {
+        for (value, expected) in [
+            (r#"{"_type":"bearer","token":"a","orgId":"o"}"#, Some("a")),
+            (r#"{"_type":"bearer","token":"Bearer a"}"#, Some("a")),
+            (r#"{"_type":"bearer"}"#, None),
+            ("a", None),
+        ] {
+            let value = value.parse().unwrap();
+            let headers =
+                HeaderMap::from_iter([("helicone-authorization".parse().unwrap(), value)]);
+            assert_eq!(helicone_token(&headers).as_deref(), expected, "{headers:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{Reply, client::chat_body};
 
-use crate::manage::{APP, Managed, hexadecimal, is_for};
+use crate::manage::{APP, MASTER, Managed, hexadecimal, is_for};
 
 const ROOT: &str = "/v1/webhooks";
 
@@ -121,6 +121,22 @@ async fn bad_requests_get_helicone_s_own_texts_and_make_nothing() {
     let app = world.gateway.client().with_key(APP.1).get(ROOT).await;
     assert_eq!(app.code(), 401);
     assert_eq!(world.expect(200, "GET", ROOT, None).await["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_key_is_shown_in_every_way_that_helicone_takes() {
+    let world = Managed::new().await;
+    let json = json!({"_type": "bearer", "token": MASTER, "orgId": "any"}).to_string();
+    for (name, value, status) in [
+        ("authorization", MASTER, 200),
+        ("helicone-auth", &format!("Bearer {MASTER}"), 200),
+        ("helicone-authorization", &json, 200),
+        ("authorization", "Basic eDp5", 401),
+        ("helicone-authorization", "{}", 401),
+    ] {
+        let seen = world.gateway.client().with_header(name, value).get(ROOT).await;
+        assert_eq!(seen.code(), status, "{name}: {value}: {}", seen.text());
+    }
 }
 
 #[tokio::test]
