@@ -5,6 +5,7 @@
 //! which it tells in the names of chat.
 
 use domain::call::Endpoint;
+use serde_json::value::RawValue;
 
 use super::{
     hide::{self, REDACTED},
@@ -57,6 +58,7 @@ pub(super) fn write_answer(json: &mut Json, post: &Post<'_>) {
         return write_as_chat(json, post);
     }
     let members = response.map(Members::of).unwrap_or_default();
+    let is_redacted = post.is_answer_redacted();
     json.open();
     for (name, value) in members.iter() {
         match name {
@@ -69,9 +71,9 @@ pub(super) fn write_answer(json: &mut Json, post: &Post<'_>) {
             }
             "choices" => {
                 json.name("choices");
-                write_choices(json, value, post.hides_text);
+                write_choices(json, value, post);
             }
-            "data" if post.hides_text => json.field("data", Raw("[]")),
+            "data" if is_redacted => json.field("data", Raw("[]")),
             "output" if post.hides_text => {
                 json.name("output");
                 hide::write(json, value);
@@ -79,7 +81,7 @@ pub(super) fn write_answer(json: &mut Json, post: &Post<'_>) {
             "instructions" if post.hides_text && value != "null" => {
                 json.field("instructions", REDACTED);
             }
-            "reasoning" if post.hides_text => json.field("reasoning", Null),
+            "reasoning" if is_redacted => json.field("reasoning", Null),
             _ if post.hides_text && !WITHOUT_TEXT.contains(&name) => {}
             _ => json.field_named(name, Raw(value)),
         }
@@ -119,6 +121,7 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
     if let Some(reasoning) = shown(report.reasoning.as_deref(), post.hides_text) {
         json.field("reasoning_content", reasoning);
     }
+    write_thinking(json, post);
     json.close();
     json.close();
     json.close_list();
@@ -127,6 +130,30 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
         write_usage(json, usage, post);
     }
     json.close();
+}
+
+/// Writes the blocks in which an Anthropic model thought, with their signatures, if there are any;
+/// null in place of those that must not be seen.
+fn write_thinking(json: &mut Json, post: &Post<'_>) {
+    let response = post.report.response.as_deref().map(Members::of).unwrap_or_default();
+    let blocks = response.get("content").map(elements).unwrap_or_default();
+    let is_thought = |block: &&&RawValue| {
+        let kind = Members::of(block.get()).get("type");
+        matches!(kind, Some(r#""thinking""# | r#""redacted_thinking""#))
+    };
+    let mut thoughts = blocks.iter().filter(is_thought).peekable();
+    if thoughts.peek().is_none() {
+        return;
+    }
+    if post.is_answer_redacted() {
+        return json.field("thinking_blocks", Null);
+    }
+    json.name("thinking_blocks");
+    json.open_list();
+    for block in thoughts {
+        json.element(Raw(block.get()));
+    }
+    json.close_list();
 }
 
 /// A text, or the mark in its place.
@@ -166,7 +193,8 @@ fn write_usage(json: &mut Json, usage: &str, post: &Post<'_>) {
     json.close();
 }
 
-fn write_choices(json: &mut Json, choices: &str, hides_text: bool) {
+fn write_choices(json: &mut Json, choices: &str, post: &Post<'_>) {
+    let hides_text = post.hides_text;
     json.open_list();
     for choice in elements(choices) {
         let members = Members::of(choice.get());
@@ -176,7 +204,7 @@ fn write_choices(json: &mut Json, choices: &str, hides_text: bool) {
             match name {
                 "message" => {
                     json.name("message");
-                    write_message(json, value, hides_text);
+                    write_message(json, value, post);
                 }
                 "index" | "finish_reason" => json.field_named(name, Raw(value)),
                 "text" if hides_text => json.field("text", REDACTED),
@@ -190,16 +218,16 @@ fn write_choices(json: &mut Json, choices: &str, hides_text: bool) {
     json.close_list();
 }
 
-fn write_message(json: &mut Json, message: &str, hides_text: bool) {
+fn write_message(json: &mut Json, message: &str, post: &Post<'_>) {
     let members = Members::of(message);
     json.open();
     for (name, value) in members.iter() {
         match name {
-            _ if !hides_text => json.field_named(name, Raw(value)),
+            "thinking_blocks" if post.is_answer_redacted() => json.field("thinking_blocks", Null),
+            _ if !post.hides_text => json.field_named(name, Raw(value)),
             "role" => json.field_named(name, Raw(value)),
             "content" | "reasoning_content" if value != "null" => json.field_named(name, REDACTED),
             "content" | "reasoning_content" => json.field_named(name, Null),
-            "thinking_blocks" => json.field("thinking_blocks", Null),
             "tool_calls" | "function_call" => {
                 json.field_named(name, hide::Hidden(value));
             }

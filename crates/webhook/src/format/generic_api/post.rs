@@ -297,9 +297,14 @@ impl<'a> Post<'a> {
         }
     }
 
-    /// Whether message texts were taken out before the journal, or must be now.
+    /// Whether the request's texts were taken out before the journal, or must be now.
     pub(super) fn is_redacted(&self) -> bool {
         self.hides_text || self.call.logging != Logging::Full || self.call.omit_request
+    }
+
+    /// The same for the answer's.
+    pub(super) fn is_answer_redacted(&self) -> bool {
+        self.hides_text || self.call.logging != Logging::Full || self.call.omit_response
     }
 }
 

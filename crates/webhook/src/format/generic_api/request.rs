@@ -145,7 +145,8 @@ const TEXTUAL: [&str; 13] = [
 
 /// Writes what was asked as messages, long base64 texts cut out; null if it cannot be read.
 ///
-/// Messages stay as the caller wrote them; a prompt or an input becomes a user's message for each
+/// Without its texts it is one message, whatever was asked. Else messages stay as the caller wrote
+/// them; a prompt or an input becomes a user's message for each
 /// text in it, and stays as it is if it is neither a text nor a list of texts.
 pub(super) fn write_messages(json: &mut Json, post: &Post<'_>) {
     let name = match post.call.endpoint {
@@ -154,7 +155,7 @@ pub(super) fn write_messages(json: &mut Json, post: &Post<'_>) {
         Endpoint::Embeddings | Endpoint::Responses => "input",
     };
     let Some(said) = post.request.get(name) else { return json.value(Null) };
-    if post.hides_text {
+    if post.is_redacted() {
         json.open_list();
         write_message(json, "user", REDACTED);
         return json.close_list();

@@ -264,6 +264,37 @@ fn anthropics_messages_are_told_as_a_chat_completion() {
 }
 
 #[test]
+fn thoughts_are_told_with_their_signatures() {
+    let thought = json!({"type": "thinking", "thinking": "Hm", "signature": "s"});
+    let message = json!({"content": [thought, {"type": "text", "text": "Hello"}]});
+    let told = |logging| {
+        let call = Call { logging, ..call(Endpoint::Messages) };
+        let told = post(report(sample::facts(call), &json!({}), Some(&message)));
+        told["response"]["choices"][0]["message"]["thinking_blocks"].clone()
+    };
+    assert_eq!(told(Logging::Full), json!([thought]));
+    assert_eq!(told(Logging::Redacted), Value::Null);
+}
+
+#[test]
+fn what_was_redacted_has_litellms_shape() {
+    let mark = json!("redacted-by-litellm");
+    let redacted = |endpoint, body: &Value, answer: &Value| {
+        let call = Call { logging: Logging::Redacted, ..call(endpoint) };
+        post(report(sample::facts(call), body, Some(answer)))
+    };
+    let one = json!([{"role": "user", "content": mark}]);
+    let body = json!({"system": mark, "messages": one});
+    assert_eq!(redacted(Endpoint::Messages, &body, &json!({}))["messages"], one);
+    let vectors = json!({"data": [{"index": 0, "embedding": []}], "object": "list"});
+    let told = redacted(Endpoint::Embeddings, &json!({"input": mark}), &vectors);
+    assert_eq!(told["response"], json!({"data": [], "object": "list"}));
+    let answer = json!({"id": "r", "reasoning": {"effort": "low", "summary": null}});
+    let told = redacted(Endpoint::Responses, &json!({"input": mark}), &answer);
+    assert_eq!(told["response"], json!({"id": "r", "reasoning": null}));
+}
+
+#[test]
 fn a_limit_of_our_own_says_whose_it_is_and_of_what() {
     let limited = |kind, scope: &str, limit: LimitKind, call: Call, attempts| {
         let reached =
