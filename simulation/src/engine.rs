@@ -24,7 +24,7 @@ use std::{
 
 use domain::{
     call::Call,
-    id::{CallId, DestinationName},
+    id::{CallId, DeliveryId, DestinationName},
     record::{Entry, Record, Sequence},
     time::Clock,
 };
@@ -54,6 +54,9 @@ pub trait Witness: Send + Sync + 'static {
         replaced: &Replaced,
         disk: &Disk,
     );
+
+    /// A dead letter waits again.
+    fn revived(&self, lane: &DestinationName, id: &DeliveryId);
 }
 
 /// Nobody looks.
@@ -64,6 +67,7 @@ impl Witness for NoWitness {
     fn committed(&self, _: &Arc<Entry>) {}
     fn opened(&self, _: &DestinationName) {}
     fn settled(&self, _: &DestinationName, _: &Settlement, _: &Replaced, _: &Disk) {}
+    fn revived(&self, _: &DestinationName, _: &DeliveryId) {}
 }
 
 /// How long the engine takes, and how often it fails.
@@ -312,8 +316,12 @@ impl Engine {
         })
     }
 
-    /// Tells all lanes that rows changed under them.
-    pub fn tell_of_changes(&self) {
+    /// Revives all dead letters, as another process does.
+    pub fn revive_from_outside(&self) {
+        let revived = lock(&self.disk).revive(None, None, self.clock.now());
+        for (lane, id) in &revived {
+            self.witness.revived(lane, id);
+        }
         for change in lock(&self.changes).iter() {
             change.send_modify(|changes| *changes += 1);
         }

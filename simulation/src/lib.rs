@@ -5,12 +5,26 @@
 //! real `delivery::Service` runs in it, unchanged. `oracle` knows what was asked for and looks at
 //! everything that is sent and stored.
 //!
-//! Invariant: a seed gives the same run, to the last byte of its trace.
+//! Invariant: a seed gives the same run, to the last line of its trace.
 
-pub mod clock;
+pub mod scenario;
+
+pub mod world;
+
+pub mod oracle;
+
+pub mod mutation;
+
+pub mod calls;
+
+pub mod receiver;
+
+pub mod network;
+
+pub mod engine;
 
 pub mod process;
 
-pub mod trace;
+pub mod clock;
 
-pub mod engine;
+pub mod trace;

@@ -62,7 +62,7 @@ impl Process {
     /// Passes a step; never returns in a dead process.
     pub async fn step(&self) {
         if self.dies_here() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -134,26 +134,25 @@ impl Disk {
         replaced
     }
 
-    /// Makes dead letters due `now`, and returns how many.
+    /// Makes dead letters due `now`, and returns which.
     pub fn revive(
         &mut self,
         lane: Option<&DestinationName>,
         ids: Option<&[DeliveryId]>,
         now: Timestamp,
-    ) -> usize {
-        let mut revived = 0;
+    ) -> Vec<(DestinationName, DeliveryId)> {
+        let mut revived = Vec::new();
         for (name, rows) in &mut self.lanes {
             if lane.is_some_and(|lane| lane != name) {
                 continue;
             }
-            let is_meant =
-                |letter: &DeadLetter| ids.is_none_or(|ids| ids.iter().any(|id| *id == letter.id));
+            let is_meant = |letter: &DeadLetter| ids.is_none_or(|ids| ids.contains(&letter.id));
             let (meant, others) =
                 std::mem::take(&mut rows.dead).into_iter().partition(|(_, dead)| is_meant(dead));
             rows.dead = others;
             let meant: Vec<(i64, DeadLetter)> = meant;
             for (number, letter) in meant {
-                revived += 1;
+                revived.push((name.clone(), letter.id.clone()));
                 let DeadLetter { id, events, reason, .. } = letter;
                 let row = Parked { id: id.clone(), events, attempts: 0, due_at: now, reason };
                 rows.parked.insert(id, (number, row));

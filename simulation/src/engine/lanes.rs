@@ -75,8 +75,14 @@ impl Lanes for Engine {
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>> {
         let (lane, ids) = (lane.cloned(), ids.map(<[_]>::to_vec));
-        let clock = Arc::clone(&self.clock);
-        self.ask(move |disk| Ok(disk.revive(lane.as_ref(), ids.as_deref(), clock.now())))
+        let (clock, witness) = (Arc::clone(&self.clock), Arc::clone(&self.witness));
+        self.ask(move |disk| {
+            let revived = disk.revive(lane.as_ref(), ids.as_deref(), clock.now());
+            for (lane, id) in &revived {
+                witness.revived(lane, id);
+            }
+            Ok(revived.len())
+        })
     }
 
     fn deliveries(

@@ -1,0 +1,125 @@
+//! Runs seeds on all cores: `simulate --seeds 1000`, or one again with its trace: `simulate --seed 7`.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use simulation::{
+    oracle::Counts,
+    world::{Options, Report, run},
+};
+
+/// Delivery under a seeded simulation.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Run one seed, twice, and show the end of its trace.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Show all of the trace.
+    #[arg(long)]
+    trace: bool,
+    /// Run so many seeds.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+}
+
+#[derive(Default)]
+struct Total {
+    runs: u64,
+    simulated: Duration,
+    counts: Counts,
+    crashes: u64,
+    failed: Vec<(u64, String)>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.seed {
+        Some(seed) => run_one(seed, arguments.trace),
+        None => run_many(arguments.from, arguments.seeds),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn run_one(seed: u64, whole_trace: bool) -> ExitCode {
+    let options = Options { whole_trace, ..Options::default() };
+    let (report, again) = (run(seed, options), run(seed, options));
+    for line in &report.trace {
+        println!("{line}");
+    }
+    let Report { hash, simulated, counts, crashes, .. } = &report;
+    println!("seed {seed}: trace {hash:016x}, {simulated:?}, {crashes} crashes, {counts:?}");
+    if again.hash != report.hash {
+        println!("NOT THE SAME AGAIN: trace {:016x}", again.hash);
+        return ExitCode::FAILURE;
+    }
+    match &report.violation {
+        Some(violation) => {
+            println!("FAILED {violation}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn run_many(from: u64, seeds: u64) -> ExitCode {
+    let (next, total) = (AtomicU64::new(from), Mutex::new(Total::default()));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    let report = run(seed, Options::default());
+                    add(&mut total.lock().unwrap_or_else(PoisonError::into_inner), seed, report);
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let took = begun.elapsed().as_secs_f64();
+    let days = total.simulated.as_secs_f64() / 86_400.0;
+    println!(
+        "{} runs in {took:.1} s ({:.0} a second): {days:.1} days, {} attempts, {} acknowledged, \
+         {} dead letters, {} crashes",
+        total.runs,
+        total.runs as f64 / took,
+        total.counts.sends,
+        total.counts.acknowledged,
+        total.counts.buried,
+        total.crashes,
+    );
+    for (seed, violation) in &total.failed {
+        println!("FAILED seed {seed}: {violation}");
+        println!("  again: cargo xtask simulate --seed {seed}");
+    }
+    if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn add(total: &mut Total, seed: u64, report: Report) {
+    total.runs += 1;
+    total.simulated += report.simulated;
+    total.counts.sends += report.counts.sends;
+    total.counts.acknowledged += report.counts.acknowledged;
+    total.counts.buried += report.counts.buried;
+    total.crashes += u64::from(report.crashes);
+    if let Some(violation) = report.violation {
+        let what: String = violation.to_string().chars().take(300).collect();
+        total.failed.push((seed, what));
+    }
+}

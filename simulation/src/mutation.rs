@@ -1,0 +1,209 @@
+//! Mistakes made on purpose, each between delivery and the world: as if delivery did not keep a
+//! promise. A test sees each of them found.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{
+    delivery::{DeadLetter, Parked},
+    destination::Destination,
+    id::{DeliveryId, DestinationName},
+    record::Sequence,
+    time::Timestamp,
+};
+use store::{
+    journal::BoxFuture,
+    lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, Lanes, LanesError, Settlement},
+};
+use tokio::sync::watch;
+use webhook::request::Request;
+
+use crate::oracle::Rule;
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// The cursor is stored one too far.
+    CursorRunsAhead,
+    /// Parked deliveries are not stored.
+    ForgetsParked,
+    /// Dead letters are not stored.
+    ForgetsDead,
+    /// Parked rows come back as due at once.
+    ForgetsDueTimes,
+    /// `Retry-After` is not honoured.
+    IgnoresRetryAfter,
+    /// There is no rate limit.
+    IgnoresRate,
+    /// Attempts have no end.
+    IgnoresMaxAttempts,
+    /// Twice as many attempts run as may.
+    IgnoresConcurrency,
+    /// A lane reads ahead without end.
+    IgnoresQueueSize,
+    /// Order does not matter.
+    IgnoresOrder,
+    /// Each attempt has another id.
+    ChangesIds,
+    /// Each attempt has another body.
+    ChangesBodies,
+    /// Each attempt is made twice.
+    SendsTwice,
+    /// Pieces of streams are sent somewhat later than they say.
+    HoldsPieces,
+    /// Pausing does nothing.
+    IgnoresPause,
+    /// Some events are not wanted any more.
+    WantsLess,
+}
+
+impl Mutation {
+    /// All of them, and the rules of which one must find it.
+    pub const ALL: [(Self, &'static [Rule]); 16] = [
+        (Self::CursorRunsAhead, &[Rule::CursorPassed]),
+        (Self::ForgetsParked, &[Rule::CursorPassed]),
+        (Self::ForgetsDead, &[Rule::Lost, Rule::CursorPassed]),
+        (Self::ForgetsDueTimes, &[Rule::TooEarly]),
+        (Self::IgnoresRetryAfter, &[Rule::TooEarly]),
+        (Self::IgnoresRate, &[Rule::TooFast]),
+        (Self::IgnoresMaxAttempts, &[Rule::TooOften]),
+        (Self::IgnoresConcurrency, &[Rule::TooMany]),
+        (Self::IgnoresQueueSize, &[Rule::Unbounded]),
+        (Self::IgnoresOrder, &[Rule::Disordered]),
+        (Self::ChangesIds, &[Rule::Unstable]),
+        (Self::ChangesBodies, &[Rule::Unstable]),
+        (Self::SendsTwice, &[Rule::TooMany, Rule::PieceOverlaps]),
+        (Self::HoldsPieces, &[Rule::PieceOverlaps]),
+        (Self::IgnoresPause, &[Rule::SentWhilePaused]),
+        (Self::WantsLess, &[Rule::CursorPassed]),
+    ];
+
+    /// The destination as delivery gets it.
+    pub(crate) fn destination(this: Option<Self>, asked: &Destination) -> Destination {
+        let mut got = asked.clone();
+        match this {
+            Some(Self::IgnoresRetryAfter) => {
+                got.retry.retry_after_max = std::time::Duration::ZERO;
+            }
+            Some(Self::IgnoresRate) => got.rate_limit = None,
+            Some(Self::IgnoresMaxAttempts) => got.retry.max_attempts = u32::MAX,
+            Some(Self::IgnoresConcurrency) => got.concurrent_deliveries *= 2,
+            Some(Self::IgnoresQueueSize) => got.queue_size = usize::MAX,
+            Some(Self::IgnoresOrder) => got.strict_order = false,
+            Some(Self::WantsLess) => drop(got.event_types.pop()),
+            _ => {}
+        }
+        got
+    }
+
+    /// The request as it leaves.
+    pub(crate) fn request(this: Option<Self>, mut request: Request) -> Request {
+        match this {
+            Some(Self::ChangesIds) => {
+                let id = request.headers.iter_mut().find(|(name, _)| name == "webhook-id");
+                if let Some((_, id)) = id {
+                    *id = format!("{id}_{}", fastrand::u8(..));
+                }
+            }
+            Some(Self::ChangesBodies) => {
+                let spaces = " ".repeat(fastrand::usize(..4));
+                let body = [&request.body.to_bytes()[..], spaces.as_bytes()].concat();
+                request.body = Bytes::from(body).into();
+            }
+            _ => {}
+        }
+        request
+    }
+}
+
+/// Lanes' state that is stored or read with a mistake.
+pub(crate) struct Mistaken {
+    pub(crate) lanes: Arc<dyn Lanes>,
+    pub(crate) mutation: Mutation,
+}
+
+impl Lanes for Mistaken {
+    fn settle(
+        &self,
+        lane: &DestinationName,
+        mut settlement: Settlement,
+    ) -> BoxFuture<'_, Result<(), LanesError>> {
+        match self.mutation {
+            Mutation::CursorRunsAhead => {
+                settlement.cursor = settlement.cursor.map(Sequence::next);
+            }
+            Mutation::ForgetsParked => settlement.parked.clear(),
+            Mutation::ForgetsDead => {
+                for letter in std::mem::take(&mut settlement.buried) {
+                    settlement.unparked.push(letter.id);
+                }
+            }
+            _ => {}
+        }
+        self.lanes.settle(lane, settlement)
+    }
+
+    fn parked(&self, lane: &DestinationName) -> BoxFuture<'_, Result<Vec<Parked>, LanesError>> {
+        let parked = self.lanes.parked(lane);
+        if self.mutation != Mutation::ForgetsDueTimes {
+            return parked;
+        }
+        Box::pin(async move {
+            let mut parked = parked.await?;
+            for row in &mut parked {
+                row.due_at = Timestamp::default();
+            }
+            Ok(parked)
+        })
+    }
+
+    fn cursor(
+        &self,
+        lane: &DestinationName,
+    ) -> BoxFuture<'_, Result<Option<Sequence>, LanesError>> {
+        self.lanes.cursor(lane)
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.lanes.changed()
+    }
+
+    fn dead_letters(
+        &self,
+        lane: Option<&DestinationName>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, LanesError>> {
+        self.lanes.dead_letters(lane, limit)
+    }
+
+    fn revive(
+        &self,
+        lane: Option<&DestinationName>,
+        ids: Option<&[DeliveryId]>,
+    ) -> BoxFuture<'_, Result<usize, LanesError>> {
+        self.lanes.revive(lane, ids)
+    }
+
+    fn deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'_, Result<Vec<DeliveryRow>, LanesError>> {
+        self.lanes.deliveries(query)
+    }
+
+    fn delivery(
+        &self,
+        lane: &DestinationName,
+        id: &DeliveryId,
+    ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>> {
+        self.lanes.delivery(lane, id)
+    }
+
+    fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>> {
+        self.lanes.cursors()
+    }
+
+    fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
+        self.lanes.forget(lane)
+    }
+}
