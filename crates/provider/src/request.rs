@@ -17,9 +17,9 @@ use crate::{
 ///
 /// `model` becomes the deployment's; with `ask_usage` a streamed chat or text completion gets
 /// `stream_options.include_usage: true`, the other members of its `stream_options` kept (the other
-/// APIs report usage unasked); fields that are addressed to the gateway are removed. The body comes
-/// in pieces, so that a long prompt is not copied; if nothing of this changes a byte, as the one
-/// that it was.
+/// APIs report usage unasked); fields that are addressed to the gateway are removed, and so is what
+/// of `metadata` the API would refuse (see [`metadata`]). The body comes in pieces, so that a long
+/// prompt is not copied; if nothing of this changes a byte, as the one that it was.
 pub fn passthrough(
     endpoint: Endpoint,
     body: &Bytes,
@@ -38,15 +38,54 @@ pub fn passthrough(
         .members
         .iter()
         .map(|member| key_text(body, member))
-        .filter(|key| is_for_gateway(key))
+        .filter(|key| is_for_gateway(key) || (key == "user" && endpoint == Endpoint::Messages))
         .collect();
-    let mut edits = Vec::with_capacity(2 + ours.len());
+    let metadata = scan.raw(body, "metadata").map(|raw| metadata(endpoint, raw, body, scan));
+    let mut edits = Vec::with_capacity(3 + ours.len());
     edits.push(Edit::Set { key: "model", value: &model });
     if let Some(options) = &options {
         edits.push(Edit::Set { key: "stream_options", value: options });
     }
+    match &metadata {
+        None | Some(Metadata::Whole) => {}
+        Some(Metadata::Only(value)) => edits.push(Edit::Set { key: "metadata", value }),
+        Some(Metadata::Gone) => edits.push(Edit::Remove { key: "metadata" }),
+    }
     edits.extend(ours.iter().map(|key| Edit::Remove { key }));
     splice_pieces(body, scan, &edits)
+}
+
+/// What a provider gets of `metadata`.
+enum Metadata {
+    Whole,
+    Only(String),
+    Gone,
+}
+
+/// What of `metadata` the API knows; more would be refused, and LiteLLM's callers put into it what
+/// is for the gateway: tags, sessions, traces.
+///
+/// `OpenAI` takes it with a response, and with a chat completion that it is asked to store; not with
+/// text completions and embeddings. Anthropic knows its `user_id` alone.
+fn metadata(endpoint: Endpoint, raw: &[u8], body: &[u8], fields: &Scan) -> Metadata {
+    match endpoint {
+        Endpoint::Responses => Metadata::Whole,
+        Endpoint::ChatCompletions if fields.bool(body, "store") == Some(true) => Metadata::Whole,
+        Endpoint::ChatCompletions | Endpoint::TextCompletions | Endpoint::Embeddings => {
+            Metadata::Gone
+        }
+        Endpoint::Messages => {
+            // What is no object is left to the provider to refuse.
+            let Ok(members) = scan(raw) else { return Metadata::Whole };
+            let user_id = members.raw(raw, "user_id");
+            match user_id.and_then(|id| std::str::from_utf8(id).ok()) {
+                _ if members.members.is_empty() => Metadata::Whole,
+                Some(_) if members.members.len() == 1 => Metadata::Whole,
+                Some(id) => Metadata::Only(format!(r#"{{"user_id":{id}}}"#)),
+                None => Metadata::Gone,
+            }
+        }
+    }
 }
 
 /// The field that a body of this API must have beside `model`, and has not; `None` if it has it.
@@ -71,9 +110,18 @@ const fn required_field(endpoint: Endpoint) -> &'static str {
 
 /// Whether a top-level field is addressed to the gateway and unknown to providers.
 pub(crate) fn is_for_gateway(key: &str) -> bool {
-    const OURS: [&str; 12] = [
+    const OURS: [&str; 22] = [
+        "additional_drop_params",
+        "allowed_openai_params",
         "api_key",
+        "cache",
+        "caching",
+        "content_policy_fallbacks",
+        "context_window_fallbacks",
+        "disable_fallbacks",
+        "drop_params",
         "fallbacks",
+        "max_fallbacks",
         "mock_delay",
         "mock_response",
         "mock_timeout",
@@ -81,6 +129,7 @@ pub(crate) fn is_for_gateway(key: &str) -> bool {
         "no-log",
         "num_retries",
         "session_id",
+        "stream_timeout",
         "tags",
         "timeout",
         "trace",
@@ -144,7 +193,11 @@ mod tests {
             (r#"{"model":"gpt-4o","stream":false}"#, r#"{"model":"gpt-4o","stream":false}"#),
             (
                 r#"{"no-log":true,"model":"a","metadata":{"tags":[]},"litellm_x":1,"user":"u"}"#,
-                r#"{"model":"gpt-4o","metadata":{"tags":[]},"user":"u"}"#,
+                r#"{"model":"gpt-4o","user":"u"}"#,
+            ),
+            (
+                r#"{"model":"a","store":true,"metadata":{"a":"b"},"cache":{"no-cache":true}}"#,
+                r#"{"model":"gpt-4o","store":true,"metadata":{"a":"b"}}"#,
             ),
         ];
         for (body, expected) in cases {
@@ -176,6 +229,36 @@ mod tests {
                 Endpoint::Messages,
                 r#"{"model":"c","metadata":{"user_id":"u"},"tags":["a"],"mcp_servers":[]}"#,
                 r#"{"model":"gpt-4o","metadata":{"user_id":"u"},"mcp_servers":[]}"#,
+            ),
+            (
+                Endpoint::Messages,
+                r#"{"model":"c","metadata":{"tags":["a"], "user_id" : "u\"v"},"user":"u"}"#,
+                r#"{"model":"gpt-4o","metadata":{"user_id":"u\"v"}}"#,
+            ),
+            (
+                Endpoint::Messages,
+                r#"{"model":"c","metadata":{"tags":["a"]},"top_k":1}"#,
+                r#"{"model":"gpt-4o","top_k":1}"#,
+            ),
+            (
+                Endpoint::Messages,
+                r#"{"model":"c","metadata":["x"]}"#,
+                r#"{"model":"gpt-4o","metadata":["x"]}"#,
+            ),
+            (
+                Endpoint::ChatCompletions,
+                r#"{"store":false,"metadata":{"a":"b"},"model":"m"}"#,
+                r#"{"store":false,"model":"gpt-4o"}"#,
+            ),
+            (
+                Endpoint::TextCompletions,
+                r#"{"store":true,"metadata":{"a":"b"},"model":"m"}"#,
+                r#"{"store":true,"model":"gpt-4o"}"#,
+            ),
+            (
+                Endpoint::Embeddings,
+                r#"{"input":"x","model":"m","metadata":{"tags":["a"]}}"#,
+                r#"{"input":"x","model":"gpt-4o"}"#,
             ),
             (
                 Endpoint::Responses,

@@ -12,7 +12,7 @@ pub use crate::json::Member;
 use crate::json::{self, JsonError};
 
 /// Fields that the gateway reads, sets or removes; each may be there once.
-const ACTED_ON: [&str; 22] = [
+const ACTED_ON: [&str; 23] = [
     "api_key",
     "fallbacks",
     "input",
@@ -27,6 +27,7 @@ const ACTED_ON: [&str; 22] = [
     "num_retries",
     "prompt",
     "session_id",
+    "store",
     "stream",
     "stream_options",
     "tags",

@@ -14,12 +14,12 @@ async fn fields_for_the_gateway_stay_here_and_all_other_bytes_pass() {
     let world = World::new().await;
     let sent = r#"{ "mock_response" : null,"model":"echo", "no-log": false,
   "messages":[{"role":"user","content":"h\u00e9llo"}],"trace":{"a":1}, "session_id":"s-1",
-  "tags":["t"], "temperature": 0.20, "metadata":{"tags":["a"],"n":1e2}, "litellm_trace_id":"x",
+  "tags":["t"], "temperature": 0.20, "store":true, "metadata":{"tags":["a"],"n":1e2}, "litellm_trace_id":"x",
   "litellm_new": {"deep":[1]}, "helicone-x":"1", "api_key":"sk-other", "user":"u",
   "seed":1, "seed":2, "x_new":{"b":[ null ]} }"#;
     let wanted = r#"{ "model":"echo-1",
   "messages":[{"role":"user","content":"h\u00e9llo"}],
-  "temperature": 0.20, "metadata":{"tags":["a"],"n":1e2}, "user":"u",
+  "temperature": 0.20, "store":true, "metadata":{"tags":["a"],"n":1e2}, "user":"u",
   "seed":1, "seed":2, "x_new":{"b":[ null ]} }"#;
     let seen =
         world.gateway.client().request("POST", "/v1/chat/completions", sent.as_bytes()).await;
@@ -32,7 +32,7 @@ async fn fields_for_the_gateway_stay_here_and_all_other_bytes_pass() {
     let arrived = String::from_utf8(upstream.body.to_vec()).expect("the caller sent text");
     let squeeze = |text: &str| text.replace([' ', '\n'], "");
     assert_eq!(squeeze(&arrived), squeeze(wanted), "nothing but the edits");
-    assert!(arrived.contains(r#""temperature": 0.20, "metadata":{"tags":["a"],"n":1e2}"#));
+    assert!(arrived.contains(r#""store":true, "metadata":{"tags":["a"],"n":1e2}"#));
     let event = world.outcome(&seen).await;
     let told = ["session_id", "trace_id", "end_user", "tags"].map(|key| event[key].clone());
     assert_eq!(json!(told), json!(["s-1", "x", "u", ["a", "t"]]));
@@ -41,7 +41,15 @@ async fn fields_for_the_gateway_stay_here_and_all_other_bytes_pass() {
     let seen = world.gateway.client().post("/chat/completions", &chat_body("echo", "hi")).await;
     assert_eq!(seen.content(), "hi");
     assert_eq!(world.upstream.requests()[1].json(), chat_body("echo-1", "hi"));
-    world.end(2).await;
+
+    // What LiteLLM's callers tell the gateway in `metadata`, OpenAI would refuse.
+    let told = json!({"metadata": {"tags": ["a"], "session_id": "s-2"}, "cache": {"ttl": 1}});
+    let mut body = chat_body("echo", "hi");
+    body.as_object_mut().expect("it is one").extend(told.as_object().expect("it is one").clone());
+    let seen = world.gateway.client().post("/chat/completions", &body).await;
+    assert_eq!(world.upstream.requests()[2].json(), chat_body("echo-1", "hi"));
+    assert_eq!(world.outcome(&seen).await["session_id"], "s-2");
+    world.end(3).await;
 }
 
 #[tokio::test]
