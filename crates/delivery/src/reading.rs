@@ -65,6 +65,7 @@ impl Lane {
         if self.ending == Some(Ending::Halt) || self.is_resting() {
             return Ok(());
         }
+        let mut has_read = false;
         while self.has_room() {
             // The head is told after those who wait for a commit, and their calls may be what ends
             // last: so a lane that stops reads until nothing comes.
@@ -92,6 +93,7 @@ impl Lane {
                 self.at_head = true;
                 break;
             }
+            has_read = true;
             let until = self.bounds.as_ref().map(|bounds| bounds.until);
             for entry in entries {
                 if until.is_some_and(|until| entry.sequence > until) {
@@ -104,7 +106,7 @@ impl Lane {
                 }
             }
         }
-        if self.at_head && self.is_batching() {
+        if self.at_head && has_read && self.is_batching() {
             // Every commit moves the head, and a batch is in no hurry: waking for each would cost
             // more than reading what has come.
             let rest = (self.destination.batch.flush_interval / 4).min(REST_MAX);
