@@ -14,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
+    call::Endpoint,
     exchange::Outcome,
     failure::{Failure, FailureKind},
 };
@@ -238,11 +239,14 @@ impl Running {
         if !provider_said_so {
             out.push(error_event(self.open.call.endpoint, &failure));
         }
+        // A failed response is an answer to OpenAI's SDKs: a connection that breaks after it would
+        // be told as lost in its place.
+        let has_ended = provider_said_so && self.open.call.endpoint == Endpoint::Responses;
         // The caller is told of a failure either way, so a commit that fails changes nothing for it.
         if let Err(error) = self.open.seal(Outcome::Failed(failure)).await {
             tracing::error!(call.id = %self.open.call.id, %error, "A failed call was not recorded.");
         }
-        Step::Cut(out)
+        if has_ended { Step::Last(out) } else { Step::Cut(out) }
     }
 }
 

@@ -357,6 +357,27 @@ async fn anthropic_s_errors_pass_as_they_are_and_ours_have_their_shape() {
 }
 
 #[tokio::test]
+async fn a_response_that_failed_is_an_end_of_its_stream() {
+    let world = World::new().await;
+    let failed = json!({"type": "response.failed", "sequence_number": 1,
+        "response": {"id": "resp_1", "object": "response", "status": "failed", "output": [],
+            "error": {"code": "server_error", "message": "It broke."}}});
+    let begin = "event: response.created\ndata: {\"type\":\"response.created\"}\n\n".to_owned();
+    let end = format!("event: response.failed\ndata: {failed}\n\n");
+    let asked = json!({"model": "echo", "input": "hi", "stream": true});
+    world.upstream.push(Answer::sse([begin.clone(), end.clone()]));
+    let seen = world.gateway.client().post("/v1/responses", &asked).await;
+    assert_eq!((seen.text(), seen.is_whole), (format!("{begin}{end}"), true));
+    let event = world.outcome(&seen).await;
+    assert_eq!(told(&event, &["event", "error_type"]), json!(["error", "stream_error"]));
+
+    world.upstream.push(Answer::sse([begin.clone()]).cut_after(1));
+    let seen = world.gateway.client().post("/v1/responses", &asked).await;
+    assert!(!seen.is_whole && seen.text().contains("event: error\ndata: {"), "{}", seen.text());
+    world.end(2).await;
+}
+
+#[tokio::test]
 async fn anthropic_gets_the_caller_s_headers_but_its_keys() {
     let world = World::build(|upstream| {
         let claude = deployment("claude", "anthropic/claude-x", &upstream.url(), "");
