@@ -281,7 +281,7 @@ impl Lane {
         if self.destination.strict_order {
             if !delivery.is_parked && self.shelf.has_doomed() {
                 // It was to show whether the receiver takes anything; it does not.
-                self.shelf.pardon(std::iter::empty());
+                self.shelf.pardon(policy.max_attempts, std::iter::empty());
                 return self.queue.push_front(delivery);
             }
         } else if is_down {
@@ -296,7 +296,8 @@ impl Lane {
             Again::Useless => None,
         };
         let due_at = now.plus(wait.unwrap_or(policy.max_delay));
-        self.park(delivery, due_at, reason, wait.is_none());
+        let is_doomed = wait.is_none() || delivery.attempts.is_suspicious(policy.max_attempts);
+        self.park(delivery, due_at, reason, is_doomed);
     }
 
     /// The breaker has opened: what failed since the last success is no delivery's fault.
@@ -307,7 +308,8 @@ impl Lane {
         // attempts.
         if !self.destination.strict_order {
             let in_flight = self.running.values_mut().filter_map(Running::attempts_mut);
-            self.shelf.pardon(in_flight.chain(running.attempts_mut()));
+            let max_attempts = self.destination.retry.max_attempts;
+            self.shelf.pardon(max_attempts, in_flight.chain(running.attempts_mut()));
         }
         let released = self.streams.give_up();
         self.take_released(released);
@@ -319,7 +321,8 @@ impl Lane {
             return self.queue.push(delivery);
         }
         let Delivery { id, events, attempts, is_thin, .. } = delivery;
-        self.shelf.park(Waiting { id, events, attempts, due_at: now, reason, is_thin }, false);
+        let is_doomed = attempts.is_suspicious(self.destination.retry.max_attempts);
+        self.shelf.park(Waiting { id, events, attempts, due_at: now, reason, is_thin }, is_doomed);
     }
 
     fn put_back(&mut self, running: Running, reason: &str, now: Timestamp) {

@@ -1,7 +1,10 @@
 //! Deliveries that failed and wait: when each is due, and which are to be buried.
 //!
 //! Invariant: a delivery is buried only while others pass. Attempts that failed with no success in
-//! between are the lane's misfortune once the breaker opens, and are not counted against any.
+//! between are the lane's misfortune once the breaker opens, and are not counted against any. But
+//! where others pass seldom, a delivery that never passes opens the breaker all by itself, again and
+//! again: one that has failed in several outages with successes between them is under suspicion,
+//! and the next success buries it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -39,12 +42,23 @@ pub(crate) struct Attempts {
     counted: u32,
     at_risk: u32,
     epoch: u64,
+    /// Outages in which it failed, with successes of others between them; and the epoch of the last.
+    outages: u32,
+    outage_epoch: u64,
 }
+
+/// The fewest outages that make a delivery suspicious, however few attempts it has.
+const OUTAGES_MIN: u32 = 3;
 
 impl Attempts {
     /// As a row stored it.
     pub(crate) fn stored(counted: u32) -> Self {
-        Self { counted, at_risk: 0, epoch: 0 }
+        Self { counted, ..Self::default() }
+    }
+
+    /// Whether it has failed in so many outages that they must be of its own making.
+    pub(crate) fn is_suspicious(self, max_attempts: u32) -> bool {
+        self.outages >= max_attempts.max(OUTAGES_MIN)
     }
 
     /// How many count.
@@ -72,7 +86,7 @@ impl Shelf {
     /// One more attempt failed, since the last success.
     pub(crate) fn count(&self, attempts: &mut Attempts) {
         if attempts.epoch != self.epoch {
-            *attempts = Attempts { counted: attempts.counted, at_risk: 0, epoch: self.epoch };
+            *attempts = Attempts { at_risk: 0, epoch: self.epoch, ..*attempts };
         }
         attempts.counted = attempts.counted.saturating_add(1);
         attempts.at_risk += 1;
@@ -129,9 +143,12 @@ impl Shelf {
     }
 
     /// The receiver is down: what failed since the last success is not the deliveries' fault, be
-    /// they here or in flight.
-    pub(crate) fn pardon<'a>(&mut self, in_flight: impl Iterator<Item = &'a mut Attempts>) {
-        self.doomed.clear();
+    /// they here or in flight. Those under suspicion stay doomed.
+    pub(crate) fn pardon<'a>(
+        &mut self,
+        max_attempts: u32,
+        in_flight: impl Iterator<Item = &'a mut Attempts>,
+    ) {
         let epoch = self.epoch;
         for waiting in self.waiting.values_mut() {
             waiting.attempts.pardon(epoch);
@@ -139,13 +156,20 @@ impl Shelf {
         for attempts in in_flight {
             attempts.pardon(epoch);
         }
+        let waiting = &self.waiting;
+        self.doomed.retain(|id| {
+            let doomed = waiting.get(id);
+            doomed.is_some_and(|doomed| doomed.attempts.is_suspicious(max_attempts))
+        });
     }
 
     /// One that waits, as its row keeps it. Attempts since the last success are left out: whether
     /// they count is not known yet, and after a restart nobody could take them back.
     pub(crate) fn row(&self, waiting: &Waiting) -> Parked {
         let mut attempts = waiting.attempts;
-        attempts.pardon(self.epoch);
+        if attempts.epoch == self.epoch {
+            attempts.forget_risk();
+        }
         Parked {
             id: waiting.id.clone(),
             events: waiting.events.clone(),
@@ -157,11 +181,23 @@ impl Shelf {
 }
 
 impl Attempts {
+    /// The breaker opened. Before the first success nobody knows whether the receiver ever worked,
+    /// and an outage counts once.
     fn pardon(&mut self, epoch: u64) {
-        if self.epoch == epoch {
-            self.counted -= self.at_risk;
-            self.at_risk = 0;
+        if self.epoch != epoch {
+            return;
         }
+        if self.at_risk > 0 && self.outage_epoch != epoch {
+            self.outages += 1;
+            self.outage_epoch = epoch;
+        }
+        self.forget_risk();
+    }
+
+    /// Takes back what may not count.
+    fn forget_risk(&mut self) {
+        self.counted -= self.at_risk;
+        self.at_risk = 0;
     }
 }
 
@@ -205,17 +241,38 @@ mod tests {
         }
         assert_eq!(unlucky.attempts.count(), 5);
         shelf.park(unlucky, true);
-        shelf.pardon(std::iter::empty());
+        shelf.pardon(5, std::iter::empty());
         assert!(shelf.passed().is_empty());
         let pardoned = shelf.take(Timestamp::from_millis(1), false).expect("it still waits");
         assert_eq!(pardoned.attempts.count(), 2);
     }
 
     #[test]
+    fn one_that_fails_in_outage_after_outage_is_buried_in_the_end() {
+        let mut shelf = Shelf::default();
+        let take = |shelf: &mut Shelf| shelf.take(Timestamp::from_millis(1), false);
+        shelf.park(waiting(&shelf, "poison", 1), true);
+        // However long the first outage lasts, nothing has passed yet.
+        for _ in 0..9 {
+            shelf.pardon(2, std::iter::empty());
+        }
+        for outage in 1..=3 {
+            assert!(shelf.passed().is_empty(), "{outage}");
+            let mut poison = take(&mut shelf).expect("it still waits");
+            shelf.count(&mut poison.attempts);
+            shelf.park(poison, true);
+            for _ in 0..9 {
+                shelf.pardon(2, std::iter::empty());
+            }
+        }
+        assert_eq!(ids(&shelf.passed()), ["poison"]);
+    }
+
+    #[test]
     fn one_in_flight_is_pardoned_too() {
         let mut shelf = Shelf::default();
         let mut in_flight = waiting(&shelf, "in flight", 4).attempts;
-        shelf.pardon(std::iter::once(&mut in_flight));
+        shelf.pardon(5, std::iter::once(&mut in_flight));
         assert_eq!(in_flight.count(), 0);
     }
 

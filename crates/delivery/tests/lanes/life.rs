@@ -219,6 +219,31 @@ async fn a_delivery_that_the_receiver_asks_to_abort_is_given_up_at_once() {
 }
 
 #[tokio::test]
+async fn where_calls_are_few_a_delivery_that_never_passes_is_given_up_too() {
+    for status in [422, 503] {
+        let receiver = Receiver::start().await;
+        let mut world = World::new(vec![destination("lane", &receiver)]).await;
+        receiver.answer_to("poison", Reply::status(status));
+        let first = world.calls(1).await;
+        wait_told(&receiver, "lane", &first).await;
+        world.call("poison").await;
+        // Between two calls it fails so often that the receiver is taken for down.
+        for _ in 0..8 {
+            world.wait_status("lane", |status| status.breaker != BreakerStatus::Closed).await;
+            let next = world.calls(1).await;
+            wait_told(&receiver, "lane", &next).await;
+            let lanes = world.store.lanes();
+            world.wait_settled("lane").await;
+            if !lanes.dead_letters(None, 9).await.unwrap().is_empty() {
+                break;
+            }
+        }
+        let letter = world.letters(1).await.remove(0);
+        assert!(letter.reason.starts_with(&format!("status {status}")), "{}", letter.reason);
+    }
+}
+
+#[tokio::test]
 async fn destinations_that_come_and_go_leave_the_others_alone() {
     let (steady, coming) = (Receiver::start().await, Receiver::start().await);
     let mut world = World::new(vec![destination("steady", &steady)]).await;
