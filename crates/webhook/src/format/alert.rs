@@ -11,7 +11,7 @@ use domain::{
     note::News,
 };
 
-use super::{Item, Shape, json::Json};
+use super::{Item, Shape, event::usage_percent, json::Json};
 use crate::matching::matches;
 
 /// From this share of a budget on, in percent, LiteLLM warns that little is left.
@@ -99,17 +99,22 @@ impl Alert {
 
 /// A head and the numbers in back quotes, as LiteLLM's messages are made.
 fn message(reached: &BudgetReached, alert: Alert) -> String {
-    let BudgetReached { matched, threshold, spent, max_budget, limit_type, .. } = reached;
+    let BudgetReached { matched, spent, max_budget, limit_type, .. } = reached;
     let whose = match reached.scope {
         BudgetScope::Gateway => "Proxy Budget".to_owned(),
         BudgetScope::Key => format!("Key Budget of `{matched}`"),
         BudgetScope::EndUser => format!("End User Budget of `{matched}`"),
         BudgetScope::Tag => format!("Tag Budget of `{matched}`"),
     };
+    // One call may cross several thresholds at once: told is what is spent, not which was crossed.
+    let percent = usage_percent(reached);
     let what = match alert {
-        Alert::Soft => format!("{threshold}% are spent"),
-        Alert::LittleLeft => format!("{threshold}% are spent, {:.0}% are left", 100.0 - threshold),
-        Alert::Crossed => "nothing is left".to_owned(),
+        _ if max_budget <= spent => "nothing is left".to_owned(),
+        Alert::Soft => format!("{percent}% are spent"),
+        Alert::LittleLeft | Alert::Crossed => {
+            let left = ((100.0 - percent) * 1e2).round() / 1e2;
+            format!("{percent}% are spent, {left}% are left")
+        }
     };
     format!("{whose}: {what}\n Spent:`{spent:?}` Budget ({limit_type}):`{max_budget:?}`")
 }

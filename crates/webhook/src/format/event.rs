@@ -182,12 +182,14 @@ fn budget(json: &mut Json, reached: &BudgetReached, timestamp: &str) {
     json.field("scope", reached.scope.as_str());
     json.field("matched", reached.matched.as_str());
     json.field("threshold", Amount(reached.threshold));
-    json.field("period_started_at", moment(reached.period_started_at).as_str());
+    // A budget for ever has no period, and so no beginning of one.
+    let period_started_at = reached.resets_at.map(|_| moment(reached.period_started_at));
+    json.field("period_started_at", period_started_at.as_deref());
     json.field("resets_at", reached.resets_at.map(moment).as_deref());
 }
 
 /// How much of the budget is spent, in percent to two places. A budget of nothing is spent whole.
-fn usage_percent(reached: &BudgetReached) -> f64 {
+pub(super) fn usage_percent(reached: &BudgetReached) -> f64 {
     if reached.max_budget <= 0.0 {
         return 100.0;
     }
