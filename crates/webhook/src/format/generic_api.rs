@@ -17,6 +17,7 @@
 //! - `error_str` has LiteLLM's class before the provider's message, once.
 //! - `user_api_key_spend` of a named key is null: spend is not at hand here.
 //! - There is no response cache, so nothing of a cache hit.
+//! - A count that no provider reported is 0: LiteLLM counts by a tokenizer then.
 //! - Members of a provider's answer, and counts in its `usage`, pass through as they came; LiteLLM
 //!   drops some and adds nulls for others. The nulls that its receivers may index (`tool_calls`,
 //!   `function_call`, `…_tokens_details`) are added here too.
