@@ -154,16 +154,17 @@ impl Exhausted {
     /// The failure of a call that ran into the limit; `whose` is the beginning of its message.
     pub(crate) fn failure(self, whose: &str) -> Failure {
         let Self { limit, retry_after_secs } = self;
-        let what = match limit.kind {
-            LimitKind::Rpm => "requests a minute",
-            LimitKind::Tpm => "tokens a minute",
-            LimitKind::Parallel => "requests at once",
-            LimitKind::Provider => "requests of the provider's",
-            LimitKind::Budget => "US dollars",
+        let (unit, when) = match limit.kind {
+            LimitKind::Rpm => ("request", " a minute"),
+            LimitKind::Tpm => ("token", " a minute"),
+            LimitKind::Parallel => ("request", " at once"),
+            LimitKind::Provider => ("request", " of the provider's"),
+            LimitKind::Budget => ("US dollar", ""),
         };
         let allowed = limit.limit;
+        let plural = if (allowed - 1.0).abs() < f64::EPSILON { "" } else { "s" };
         let message = format!(
-            "rate limit reached: {whose} may have {allowed} {what}; try again in \
+            "rate limit reached: {whose} may have {allowed} {unit}{plural}{when}; try again in \
              {retry_after_secs} s"
         );
         Failure {
@@ -235,6 +236,20 @@ mod tests {
         assert_eq!(reached(quota.enter(at(500_000))), (LimitKind::Parallel, 1.0, 1));
         drop(place);
         quota.enter(at(0)).expect("nobody runs any more");
+    }
+
+    #[test]
+    fn a_refusal_counts_in_words_as_one_does() {
+        for (allowed, text) in [
+            (1, "key `app` may have 1 request a minute; try again in 61 s"),
+            (2, "key `app` may have 2 requests a minute; try again in 61 s"),
+        ] {
+            let quota = quota(Allowed { rpm: Some(allowed), ..Allowed::default() });
+            let entered = (0..=allowed).map(|_| quota.enter(at(0))).last();
+            let exhausted = entered.and_then(Result::err).expect("one too many");
+            let message = exhausted.failure("key `app`").message;
+            assert!(message.ends_with(text), "{message}");
+        }
     }
 
     #[test]
