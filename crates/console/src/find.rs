@@ -18,7 +18,7 @@ use domain::{
 use provider::derive::derive;
 use store::{
     journal::{ReadError, ReadLimit},
-    lanes::{DeliveryQuery, DeliveryState, LanesError},
+    lanes::{DeliveryQuery, DeliveryRow, DeliveryState, LanesError},
 };
 use webhook::matching::matches;
 
@@ -165,6 +165,30 @@ pub(crate) async fn event(console: &Console, id: &EventId) -> Result<Option<Even
         Some((call, arrived_at)) => reader.of_call(id, call, arrived_at).await,
         None => reader.of_notes(id).await,
     }
+}
+
+/// Whether a delivery carries an event of a model and of a key, both globs; as far as its events are
+/// known.
+pub(crate) async fn carries(
+    console: &Console,
+    row: &DeliveryRow,
+    model: Option<&str>,
+    key: Option<&str>,
+) -> Result<bool, FindError> {
+    let detail = console.lanes.delivery(&row.destination, &row.id).await?;
+    let events = detail.map(|detail| detail.events).unwrap_or_default();
+    let mut ids: Vec<_> = events.into_iter().map(|known| known.event).collect();
+    if ids.is_empty() && row.id.as_str().starts_with("evt_") {
+        ids.push(EventId::from_stored(row.id.as_str()));
+    }
+    for id in ids {
+        let Some(event) = event(console, &id).await? else { continue };
+        let is_of_key = |key| event.call().is_some_and(|call| is_of_key(call, key));
+        if model.is_none_or(|model| is_of_model(&event, model)) && key.is_none_or(is_of_key) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Which end of a range a time stands for.

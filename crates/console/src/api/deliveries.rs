@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::{events::parse_state, moment, view::TimingsView};
 use crate::{
-    find::FindError,
+    find::{FindError, carries},
     problem::{FieldProblem, Kind, Problem},
     request::{Query, parse_time, read_object},
     service::Console,
@@ -29,6 +29,10 @@ use crate::{
 const LIMITS: (usize, usize) = (50, 200);
 /// Rows that one request looks at, at most, when it asks for a type.
 const ROWS_MAX: usize = 2_000;
+/// The same when it asks for a model or a key, which stand in the journal alone.
+const ROWS_READ_MAX: usize = 100;
+/// Of those, rows of one look.
+const ROWS_READ: usize = 25;
 
 /// A page of deliveries.
 #[derive(Serialize, ToSchema)]
@@ -123,6 +127,10 @@ pub(crate) struct DeliveryDetailView {
         ("event" = Option<String>, Query, description = "Carrying the event of this id"),
         ("type" = Option<String>, Query, example = "completion",
          description = "Of one event of this type; batches have no type"),
+        ("model" = Option<String>, Query, example = "gpt-4*",
+         description = "Carrying an event of this model, a glob; of batches only those that wait or are dead"),
+        ("key" = Option<String>, Query,
+         description = "Carrying an event of a call by the key of this name, a glob; batches as for `model`"),
         ("since" = Option<String>, Query, example = "2026-11-21T00:00:00Z",
          description = "Last attempted at this time or later: RFC 3339, or seconds since 1970"),
         ("until" = Option<String>, Query, description = "Last attempted before this time"),
@@ -145,6 +153,8 @@ pub(crate) async fn list(
     let names = EventType::ALL.map(EventType::as_str).join(", ");
     let kind = given.parsed("type", &format!("one of {names}"), parse_type);
     let limit = given.limit(LIMITS.0, LIMITS.1);
+    let (model, key) = (given.text("model"), given.text("key"));
+    let is_read = model.is_some() || key.is_some();
     let mut query = DeliveryQuery {
         destination: given.text("destination").as_deref().map(DestinationName::new),
         state: given.parsed("state", "one of delivered, waiting, dead", parse_state),
@@ -152,9 +162,14 @@ pub(crate) async fn list(
         since: given.time("since"),
         until: given.time("until"),
         before: given.parsed("cursor", "the `next` of an earlier page", |text| text.parse().ok()),
-        limit: if kind.is_some() { LIMITS.1 } else { limit },
+        limit: match kind {
+            _ if is_read => ROWS_READ,
+            Some(_) => LIMITS.1,
+            None => limit,
+        },
     };
     given.finish()?;
+    let rows_max = if is_read { ROWS_READ_MAX } else { ROWS_MAX };
     let (mut data, mut looked_at) = (Vec::new(), 0);
     let next = loop {
         let rows = console.lanes.deliveries(query.clone()).await.map_err(FindError::from)?;
@@ -162,14 +177,16 @@ pub(crate) async fn list(
         looked_at += rows.len();
         for row in rows {
             query.before = Some(row.number);
-            if kind.is_none_or(|kind| is_of_type(&row.id, kind)) {
+            let is_typed = kind.is_none_or(|kind| is_of_type(&row.id, kind));
+            let (model, key) = (model.as_deref(), key.as_deref());
+            if is_typed && (!is_read || carries(&console, &row, model, key).await?) {
                 data.push(DeliveryView::new(&row));
             }
             if data.len() == limit {
                 break;
             }
         }
-        if data.len() == limit || looked_at >= ROWS_MAX {
+        if data.len() == limit || looked_at >= rows_max {
             break query.before;
         }
         if is_last {

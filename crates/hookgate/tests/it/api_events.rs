@@ -86,6 +86,19 @@ async fn a_dead_letter_is_seen_with_its_attempts_and_sent_again() {
 
     let list = world.expect(200, "GET", "/api/deliveries?state=dead", None).await;
     assert_eq!(list["data"][0]["id"], event, "{list}");
+    for (query, finds) in [
+        ("model=other&key=app&state=dead", true),
+        ("model=oth*&destination=picky", true),
+        ("model=gpt-4o-mini", true),
+        ("model=other&key=master", false),
+        ("model=other&type=error", false),
+        ("model=nobody's", false),
+    ] {
+        let found = world.expect(200, "GET", &format!("/api/deliveries?{query}"), None).await;
+        let found = found["data"].as_array().cloned().unwrap_or_default();
+        assert_eq!(found.iter().any(|row| row["id"] == event), finds, "{query}: {found:?}");
+        assert!(found.iter().all(|row| row["id"] == event), "{query}: {found:?}");
+    }
     let found = world.expect(200, "GET", "/api/events?state=dead", None).await;
     assert_eq!(ids(&found), [refused.as_str()]);
     let shown = world.expect(200, "GET", &format!("/api/events/{event}"), None).await;
