@@ -9,6 +9,7 @@ use std::{
 mod ci;
 mod edges;
 mod fuzz;
+mod guarantees;
 mod tidy;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]

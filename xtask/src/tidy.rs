@@ -1,12 +1,12 @@
 //! Rules of this repository that no other tool knows: lengths, file names, crate edges, and no
 //! traces of the machine that somebody worked on.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::edges;
+use crate::{edges, guarantees};
 
 /// A Rust file; CONTRIBUTING asks for 600.
 const RUST_LINES_MAX: usize = 800;
@@ -17,12 +17,17 @@ const README_LINES_MAX: usize = 150;
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut findings = Vec::new();
+    let mut functions = BTreeSet::new();
     let machine = machine_paths(root);
     for path in tracked_files(root)? {
         // A file that is deleted but not yet committed, or that is no text, has no lines to check.
         let Ok(text) = std::fs::read_to_string(root.join(&path)) else { continue };
         findings.extend(check_file(&path, &text, &machine));
+        if is_rust(&path) {
+            functions.extend(guarantees::functions(&text));
+        }
     }
+    findings.extend(check_guarantees(root, &functions));
     findings.extend(check_edges(root)?);
     for finding in &findings {
         println!("{finding}");
@@ -43,7 +48,7 @@ fn machine_paths(root: &Path) -> Vec<String> {
 fn check_file(path: &str, text: &str, machine: &[String]) -> Vec<String> {
     let mut findings = Vec::new();
     let name = path.rsplit('/').next().unwrap_or(path);
-    let is_rust = Path::new(name).extension().is_some_and(|extension| extension == "rs");
+    let is_rust = is_rust(path);
     let lines = text.lines().count();
     let lines_max = match path {
         "README.md" => README_LINES_MAX,
@@ -66,6 +71,17 @@ fn check_file(path: &str, text: &str, machine: &[String]) -> Vec<String> {
         }
     }
     findings
+}
+
+fn is_rust(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rs")
+}
+
+/// Tests that the guarantees name, and nobody runs.
+fn check_guarantees(root: &Path, functions: &BTreeSet<String>) -> Vec<String> {
+    let document = std::fs::read_to_string(root.join("docs/guarantees.md")).unwrap_or_default();
+    let missing = guarantees::missing(&document, functions).into_iter();
+    missing.map(|name| format!("docs/guarantees.md: there is no test `{name}`")).collect()
 }
 
 /// Whether the line holds `path` as the start of an absolute path, not inside a longer one.

@@ -135,6 +135,15 @@ impl Gateway {
         self.child.id().expect("the child has not been waited for")
     }
 
+    /// Its resident memory, in bytes (proc(5), `VmRSS`).
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the gateway runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("proc(5)");
+        kib << 10
+    }
+
     /// What it has written to stdout and stderr over all its lives, a line each. The same stands
     /// in `gateway.log` in its directory.
     pub fn log(&self) -> Vec<String> {

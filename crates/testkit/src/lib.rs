@@ -12,6 +12,7 @@ pub mod canned;
 pub mod upstream;
 
 pub mod receiver;
+pub mod zoo;
 
 pub mod client;
 pub mod gateway;

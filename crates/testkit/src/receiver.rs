@@ -77,6 +77,7 @@ pub struct Reply {
     body: Bytes,
     gate: Option<Gate>,
     delay: Duration,
+    is_echo: bool,
     is_reset: bool,
 }
 
@@ -84,7 +85,8 @@ impl Reply {
     /// An empty answer with this status.
     pub fn status(status: u16) -> Self {
         let (headers, body) = (Vec::new(), Bytes::new());
-        Self { status, headers, body, gate: None, delay: Duration::ZERO, is_reset: false }
+        let (gate, delay) = (None, Duration::ZERO);
+        Self { status, headers, body, gate, delay, is_echo: false, is_reset: false }
     }
 
     /// No answer: the connection is reset once the POST has been read.
@@ -110,6 +112,13 @@ impl Reply {
     #[must_use]
     pub fn held_at(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
+        self
+    }
+
+    /// Repeats the headers of the POST as its body, a line each.
+    #[must_use]
+    pub fn echoing_headers(mut self) -> Self {
+        self.is_echo = true;
         self
     }
 
@@ -260,7 +269,11 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
         let Ok(body) = connection.read_body(rest).await else { return };
         let mut words = head.first_line.split(' ').map(str::to_owned);
         let (method, path) = (words.next(), words.next().unwrap_or_default());
-        let reply = shared.next_reply(&path, &body);
+        let mut reply = shared.next_reply(&path, &body);
+        if reply.is_echo {
+            let lines = head.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+            reply.body = lines.collect::<String>().into();
+        }
         let index = shared.arrivals.push(Arrival {
             method: method.unwrap_or_default(),
             path,

@@ -202,8 +202,10 @@ fn delivery_id(arrival: &Arrival) -> &str {
 /// how many dead letters there are.
 async fn recover(gateway: &Gateway, ledger: &Ledger, receivers: &[Receiver; 3]) -> usize {
     let mut progress = (Instant::now(), usize::MAX);
+    // What each arrival tells, read once: a slow look would leave the lanes without calls.
+    let mut bodies: [Vec<Vec<String>>; 3] = Default::default();
     loop {
-        // What was refused is given up once others pass.
+        // What was refused is given up while others pass.
         let seen = gateway.client().chat("echo", "after all kills").await;
         let call = crate::call(&seen, "after all kills".to_owned(), false);
         let calls = {
@@ -213,15 +215,17 @@ async fn recover(gateway: &Gateway, ledger: &Ledger, receivers: &[Receiver; 3]) 
         };
         let dead = dead_letters(&gateway.setup).await;
         let mut missing = Vec::new();
-        for (lane, receiver) in LANES.into_iter().zip(receivers) {
+        for ((lane, receiver), bodies) in LANES.into_iter().zip(receivers).zip(&mut bodies) {
             let is_settled = |arrival: &Arrival| {
                 let letter = (lane.to_owned(), delivery_id(arrival).to_owned());
                 arrival.is_accepted() || dead.contains(&letter)
             };
             let arrivals = receiver.arrivals();
-            let settled = arrivals.iter().filter(|arrival| is_settled(arrival));
-            let settled: BTreeSet<_> = settled.flat_map(|arrival| told(lane, arrival)).collect();
-            missing.extend(calls.difference(&settled).map(|id| (lane, id.clone())));
+            bodies.extend(arrivals[bodies.len()..].iter().map(|arrival| told(lane, arrival)));
+            let settled = arrivals.iter().zip(bodies).filter(|(arrival, _)| is_settled(arrival));
+            let settled: BTreeSet<&String> = settled.flat_map(|(_, calls)| calls.iter()).collect();
+            let is_missing = |call: &&String| !settled.contains(call);
+            missing.extend(calls.iter().filter(is_missing).map(|call| (lane, call.clone())));
         }
         if missing.is_empty() && dead_letters(&gateway.setup).await == dead {
             println!("{} calls accepted", calls.len());
@@ -230,10 +234,28 @@ async fn recover(gateway: &Gateway, ledger: &Ledger, receivers: &[Receiver; 3]) 
         if missing.len() < progress.1 {
             progress = (Instant::now(), missing.len());
         }
-        assert!(progress.0.elapsed() < PATIENCE, "neither told nor dead letters: {missing:#?}");
+        if progress.0.elapsed() > PATIENCE {
+            let known = explain(gateway, &missing).await;
+            assert!(missing.is_empty(), "neither told nor dead letters: {known:#?}");
+        }
         // Dead letters are asked for by a command; not more often than this.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// What the gateway says of deliveries that should have been settled.
+async fn explain(gateway: &Gateway, missing: &[(&str, String)]) -> Vec<String> {
+    let mut said = Vec::new();
+    for (lane, call) in missing {
+        for outcome in ["completion", "error"] {
+            let event = format!("evt_{}_{outcome}", call.trim_start_matches("req_"));
+            let seen = gateway.client().get(&format!("/api/deliveries/{lane}/{event}")).await;
+            said.push(format!("{event} at {lane}: {} {}", seen.code(), seen.text()));
+        }
+    }
+    let lanes = gateway.client().get("/api/destinations").await;
+    said.push(lanes.text());
+    said
 }
 
 /// Lanes and ids of all dead letters.

@@ -14,15 +14,6 @@ use crate::delivery_world::{
 
 const CALLERS: usize = 8;
 
-/// Resident memory of the gateway, in bytes (proc(5), `VmRSS`).
-fn resident_bytes(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid()));
-    let status = status.expect("the gateway runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("proc(5)");
-    kib << 10
-}
-
 /// So many calls by several callers; returns their ids.
 async fn many_calls(gateway: &Gateway, count: usize, text: &str) -> BTreeSet<String> {
     let ids = Arc::new(Mutex::new(BTreeSet::new()));
@@ -52,13 +43,13 @@ async fn backlog(count: usize, text: &str, growth_max: u64) {
     for name in ["primary", "posts"] {
         wait_told(&receiver, name, &ids).await;
     }
-    let before = resident_bytes(&gateway);
+    let before = gateway.resident_bytes();
     receiver.go_down().await;
     ids.extend(many_calls(&gateway, count, text).await);
-    let with_backlog = resident_bytes(&gateway);
+    let with_backlog = gateway.resident_bytes();
     receiver.come_up().await;
     drain(&receiver, ids.len()).await;
-    let after = resident_bytes(&gateway);
+    let after = gateway.resident_bytes();
     gateway.terminate().await;
     for name in ["primary", "posts"] {
         expect_told_once(&receiver, name, &ids);
