@@ -18,8 +18,8 @@ use crate::{
 /// `model` becomes the deployment's; with `ask_usage` a streamed chat or text completion gets
 /// `stream_options.include_usage: true`, the other members of its `stream_options` kept (the other
 /// APIs report usage unasked); fields that are addressed to the gateway are removed, and so is what
-/// of `metadata` the API would refuse (see [`metadata`]). The body comes in pieces, so that a long
-/// prompt is not copied; if nothing of this changes a byte, as the one that it was.
+/// of `metadata` the API would refuse. The body comes in pieces, so that a long prompt is not
+/// copied; if nothing of this changes a byte, as the one that it was.
 pub fn passthrough(
     endpoint: Endpoint,
     body: &Bytes,

@@ -245,8 +245,8 @@ mod tests {
             (2, "key `app` may have 2 requests a minute; try again in 61 s"),
         ] {
             let quota = quota(Allowed { rpm: Some(allowed), ..Allowed::default() });
-            let entered = (0..=allowed).map(|_| quota.enter(at(0))).last();
-            let exhausted = entered.and_then(Result::err).expect("one too many");
+            let mut tries = (0..=allowed).map(|_| quota.enter(at(0)));
+            let exhausted = tries.find_map(Result::err).expect("one too many");
             let message = exhausted.failure("key `app`").message;
             assert!(message.ends_with(text), "{message}");
         }
