@@ -13,7 +13,7 @@ use std::{
 use testkit::{Gate, Gateway, Receiver, Reply, Upstream, gateway::Setup};
 
 use crate::{
-    delivery_world::{calls, expect_told_once, of, told, wait_told},
+    delivery_world::{call, calls, expect_told_once, of, told, wait_told},
     support::BINARY,
 };
 
@@ -53,6 +53,18 @@ hookgate: {{ballast_bytes: 0}}
         receiver.url(),
     );
     Setup::new(BINARY, &config).env("OPENAI_API_KEY", "sk-upstream").start().await
+}
+
+/// So many calls, one after another, 15 in a tenth of a second at most: so fast that some end
+/// while a POST is under way, and not so fast that all end before the first.
+async fn steady_calls(gateway: &Gateway, count: usize) -> BTreeSet<String> {
+    let mut ticks = tokio::time::interval(TENTH / 15);
+    let (client, mut ids) = (gateway.client(), BTreeSet::new());
+    for number in 0..count {
+        ticks.tick().await;
+        ids.insert(call(&client, &format!("call {number}")).await);
+    }
+    ids
 }
 
 /// Ends the gateway; the receiver then has the outcome of exactly these calls, each once.
@@ -100,7 +112,7 @@ async fn calls_that_end_while_a_slow_receiver_works_are_told_once_each() {
         receiver.set_default(Reply::status(200).after(answers_after));
         let settings = format!("    batch_size: {batch_size}\n    flush_interval: 0.5\n");
         let gateway = start(&upstream, &receiver, &settings, "").await;
-        let ids = calls(&gateway, count).await;
+        let ids = steady_calls(&gateway, count).await;
         wait_told(&receiver, NAME, &ids).await;
         assert!(receiver.arrivals().len() > 1, "calls ended while a POST was under way");
         expect_all_once(gateway, &receiver, &ids).await;
