@@ -168,7 +168,8 @@ impl Streams {
             self.calls.remove(&call);
             return items;
         }
-        stream.outcome = Some(items);
+        // One record may make several: an error, and the limit that made it.
+        stream.outcome.get_or_insert_default().extend(items);
         if let Phase::Resting(due) = stream.phase {
             // Its one attempt more, now: the outcome should not wait for the rest.
             self.resting.remove(&(due, call));
@@ -176,6 +177,11 @@ impl Streams {
             self.ready.push_back(call);
         }
         Vec::new()
+    }
+
+    /// Whether an outcome waits for the last piece of its call.
+    pub(crate) fn holds_outcome(&self) -> bool {
+        self.calls.values().any(|stream| stream.outcome.is_some())
     }
 
     /// Gives up pieces of calls whose outcome is there, as when the receiver is down: the outcomes
@@ -326,6 +332,17 @@ mod tests {
             assert!(next(&mut streams, 100).is_none());
             assert!(streams.is_idle());
         }
+    }
+
+    #[test]
+    fn an_error_and_the_limit_that_made_it_wait_for_the_same_piece() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        next(&mut streams, 0).expect("the first goes at once");
+        for _ in 0..2 {
+            assert!(streams.outcome(call().id, outcome()).is_empty());
+        }
+        assert_eq!(streams.sent(call().id).outcome.len(), 2);
     }
 
     #[test]
