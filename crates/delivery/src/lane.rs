@@ -359,6 +359,7 @@ impl Lane {
         let times = [
             self.gathering.flush_at(),
             self.shelf.due_at(),
+            self.destination.strict_order.then(|| self.shelf.due_in_order()).flatten(),
             self.streams.due_at(),
             Some(self.primary_breaker.room_at()),
             Some(self.backup_breaker.room_at()),

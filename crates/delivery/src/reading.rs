@@ -26,6 +26,9 @@ const READ_ENTRIES_MAX: usize = 256;
 const READ_BYTES_MAX: usize = 4 << 20;
 /// How long a lane that batches leaves the journal alone, at most, once it has read all of it.
 const REST_MAX: Duration = Duration::from_millis(20);
+/// Deliveries that are held to probe with while the receiver is down, at most, unless so many had
+/// been read before.
+const PROBES_MAX: usize = 16;
 /// Rendered bytes that wait to be sent, at most, unless a single event is larger.
 const RENDERED_BYTES_MAX: usize = 16 << 20;
 
@@ -104,6 +107,9 @@ impl Lane {
                 for event in &entry.events {
                     self.take_in(event);
                 }
+                if self.is_held_up() {
+                    break;
+                }
             }
         }
         if self.at_head && has_read && self.is_batching() {
@@ -132,12 +138,22 @@ impl Lane {
     /// Whether another entry may be read. While the receiver is down one delivery to probe with is
     /// enough; the rest stays in the journal.
     fn has_room(&self) -> bool {
-        // A parked one is not enough: it may be what this receiver never takes.
-        let has_probe = self.queue.len() > 0 || !self.gathering.is_empty();
-        !(self.is_down() && has_probe)
-            && self.window.len() < self.destination.queue_size
-            && self.shelf.len() < self.destination.queue_size
-            && self.queue.bytes() + self.gathering.bytes < RENDERED_BYTES_MAX
+        if self.is_held_up() || self.queue.bytes() + self.gathering.bytes >= RENDERED_BYTES_MAX {
+            return false;
+        }
+        let ahead_max = self.destination.queue_size;
+        if !self.is_down() {
+            return self.window.len() < ahead_max && self.shelf.len() < ahead_max;
+        }
+        // One that is parked or was tried in vain is not enough: it may be what this receiver never
+        // takes, and nothing else would show that it is back.
+        let has_probe = self.queue.untried() > 0 || !self.gathering.is_empty();
+        !has_probe && self.queue.len() < PROBES_MAX && self.window.len() < ahead_max.max(PROBES_MAX)
+    }
+
+    /// Whether an outcome waits for pieces of its stream that nothing may overtake.
+    fn is_held_up(&self) -> bool {
+        self.destination.strict_order && self.streams.holds_outcome()
     }
 
     fn take_in(&mut self, event: &Arc<Event>) {
@@ -210,6 +226,7 @@ pub(crate) fn delivery(destination: &Destination, items: &[Item]) -> Delivery {
         body: Some(format::join(destination, items)),
         is_parked: false,
         is_thin: false,
+        is_tried: false,
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Delivery {
     pub(crate) is_parked: bool,
     /// Whether it goes without message texts, because the receiver does not take it with them.
     pub(crate) is_thin: bool,
+    /// Whether it was tried in vain while the receiver was down.
+    pub(crate) is_tried: bool,
 }
 
 impl Delivery {
@@ -37,7 +39,7 @@ impl Delivery {
 
     pub(crate) fn of(waiting: Waiting) -> Self {
         let Waiting { id, events, attempts, is_thin, .. } = waiting;
-        Self { id, events, attempts, body: None, is_parked: true, is_thin }
+        Self { id, events, attempts, body: None, is_parked: true, is_thin, is_tried: false }
     }
 }
 
@@ -46,28 +48,40 @@ impl Delivery {
 pub(crate) struct Queue {
     deliveries: VecDeque<Delivery>,
     bytes: usize,
+    tried: usize,
 }
 
 impl Queue {
     pub(crate) fn push(&mut self, delivery: Delivery) {
-        self.bytes += delivery.bytes();
+        self.count(&delivery);
         self.deliveries.push_back(delivery);
     }
 
     /// Puts one back before all others.
     pub(crate) fn push_front(&mut self, delivery: Delivery) {
-        self.bytes += delivery.bytes();
+        self.count(&delivery);
         self.deliveries.push_front(delivery);
+    }
+
+    fn count(&mut self, delivery: &Delivery) {
+        self.bytes += delivery.bytes();
+        self.tried += usize::from(delivery.is_tried);
     }
 
     fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.deliveries.pop_front()?;
         self.bytes -= delivery.bytes();
+        self.tried -= usize::from(delivery.is_tried);
         Some(delivery)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.deliveries.len()
+    }
+
+    /// Those that were not tried in vain while the receiver was down.
+    pub(crate) fn untried(&self) -> usize {
+        self.deliveries.len() - self.tried
     }
 
     /// Rendered bytes that it holds.
@@ -178,7 +192,8 @@ impl Lane {
         let probing = self.breaker(target).is_open();
         let parked_first = if self.destination.strict_order {
             if self.shelf.holds_up() {
-                return self.next_parked(now, probing);
+                let next = self.shelf.take_in_order(now, probing);
+                return next.map(Delivery::of).map(Work::Delivery);
             }
             false
         } else {

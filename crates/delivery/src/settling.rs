@@ -318,7 +318,7 @@ impl Lane {
     /// The receiver is down: the delivery waits with no attempt counted and no row written.
     fn keep(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
         if !delivery.is_parked {
-            return self.queue.push(delivery);
+            return self.queue.push(Delivery { is_tried: true, ..delivery });
         }
         let Delivery { id, events, attempts, is_thin, .. } = delivery;
         let is_doomed = attempts.is_suspicious(self.destination.retry.max_attempts);

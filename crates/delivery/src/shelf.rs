@@ -117,6 +117,26 @@ impl Shelf {
         self.due.first().map(|(due, _)| *due)
     }
 
+    /// When the first in the journal's order is due.
+    pub(crate) fn due_in_order(&self) -> Option<Timestamp> {
+        self.first_in_order().map(|waiting| waiting.due_at)
+    }
+
+    /// The first in the journal's order that holds others up.
+    fn first_in_order(&self) -> Option<&Waiting> {
+        let waiting = self.waiting.values().filter(|waiting| !self.doomed.contains(&waiting.id));
+        waiting.min_by_key(|waiting| (waiting.events.first().map(|e| e.sequence), &waiting.id))
+    }
+
+    /// Takes the first in the journal's order that holds others up, if it is due or `early`.
+    pub(crate) fn take_in_order(&mut self, now: Timestamp, early: bool) -> Option<Waiting> {
+        let first = self.first_in_order().filter(|first| early || first.due_at <= now)?;
+        let id = first.id.clone();
+        let waiting = self.waiting.remove(&id)?;
+        self.due.remove(&(waiting.due_at, id));
+        Some(waiting)
+    }
+
     /// Takes the first that is due; with `early`, the first at all (to probe with).
     pub(crate) fn take(&mut self, now: Timestamp, early: bool) -> Option<Waiting> {
         let (due, _) = self.due.first()?;

@@ -54,7 +54,8 @@ impl Lane {
             let ids: Vec<&EventId> = events.iter().map(|event| &event.event).collect();
             let id = request::delivery_id(&ids);
             let attempts = Attempts::default();
-            let half = Delivery { id, events, attempts, body: None, is_parked, is_thin };
+            let is_tried = false;
+            let half = Delivery { id, events, attempts, body: None, is_parked, is_thin, is_tried };
             self.go_again(half, reason.to_owned(), now);
         }
     }

@@ -244,6 +244,22 @@ async fn where_calls_are_few_a_delivery_that_never_passes_is_given_up_too() {
 }
 
 #[tokio::test]
+async fn a_receiver_is_seen_to_be_back_though_it_never_takes_what_comes_first() {
+    let receiver = Receiver::start().await;
+    receiver.set_default(Reply::status(503));
+    let lane = Destination { queue_size: 1, ..destination("lane", &receiver) };
+    let mut world = World::new(vec![lane]).await;
+    receiver.answer_to("poison", Reply::status(503));
+    for _ in 0..2 {
+        world.call("poison").await;
+    }
+    world.wait_status("lane", |status| status.breaker != BreakerStatus::Closed).await;
+    receiver.set_default(Reply::status(200));
+    let ids = world.calls(3).await;
+    wait_told(&receiver, "lane", &ids).await;
+}
+
+#[tokio::test]
 async fn destinations_that_come_and_go_leave_the_others_alone() {
     let (steady, coming) = (Receiver::start().await, Receiver::start().await);
     let mut world = World::new(vec![destination("steady", &steady)]).await;
