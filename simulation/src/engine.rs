@@ -203,6 +203,11 @@ impl Engine {
         lock(&self.jobs).clear();
     }
 
+    /// Whether nothing is on its way to the disk.
+    pub fn is_quiet(&self) -> bool {
+        lock(&self.appends).is_empty() && lock(&self.jobs).is_empty()
+    }
+
     fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Relaxed)
     }

@@ -139,6 +139,7 @@ impl Oracle {
     /// One that knows what these destinations asked for.
     pub fn new(
         destinations: &[Destination],
+        read_time: Duration,
         clock: Arc<SimClock>,
         trace: Arc<Trace>,
         prices: Arc<Prices>,
@@ -149,7 +150,7 @@ impl Oracle {
                 let of = (asked.name.clone(), target);
                 state.hosts.insert(host_of(&asked.name, target), of);
             }
-            state.lanes.insert(asked.name.clone(), LaneWatch::new(asked.clone()));
+            state.lanes.insert(asked.name.clone(), LaneWatch::new(asked.clone(), read_time));
         }
         Self { clock, trace, prices, state: Mutex::new(state), violated: Notify::new() }
     }
@@ -223,7 +224,7 @@ impl Oracle {
         let mut state = lock(&self.state);
         state.counts.acknowledged += u64::from((200..300).contains(&status));
         if let Some(lane) = state.lanes.get_mut(&flight.lane) {
-            lane.ends(flight, plan, wall);
+            lane.ends(flight, plan, now, wall);
         }
     }
 
@@ -267,8 +268,9 @@ impl Oracle {
 
 impl Witness for Oracle {
     fn committed(&self, entry: &Arc<Entry>) {
-        self.trace.note(self.clock.elapsed(), format_args!("+ {}", entry.sequence));
         let events = derive(entry, &self.prices);
+        let id = events.first().map_or("", |event| event.id.as_str());
+        self.trace.note(self.clock.elapsed(), format_args!("+ {} {id}", entry.sequence));
         for lane in lock(&self.state).lanes.values_mut() {
             lane.owe(&events);
         }

@@ -79,6 +79,9 @@ pub struct Receiver {
     pub moods: Vec<(Duration, Mood)>,
     /// What it never takes.
     pub refuses: Option<Refusal>,
+    /// Whether it takes everything once it recovers. Where order is strict, two in a row that are
+    /// never taken look like an outage, and hold the lane up until somebody looks.
+    pub relents: bool,
     /// For its choices.
     pub dice: fastrand::Rng,
 }
@@ -86,7 +89,12 @@ pub struct Receiver {
 impl Receiver {
     /// One that is always well.
     pub fn well(seed: u64) -> Self {
-        Self { moods: Vec::new(), refuses: None, dice: fastrand::Rng::with_seed(seed) }
+        Self {
+            moods: Vec::new(),
+            refuses: None,
+            relents: false,
+            dice: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// Its mood.
@@ -95,9 +103,12 @@ impl Receiver {
         begun.last().map_or(Mood::Well, |(_, mood)| *mood)
     }
 
-    /// It is well from now on; what it never takes it still does not.
+    /// It is well from now on; what it never takes it still does not, unless it relents.
     pub fn recover(&mut self) {
         self.moods.clear();
+        if self.relents {
+            self.refuses = None;
+        }
     }
 
     /// What it does with a request.

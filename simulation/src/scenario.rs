@@ -76,12 +76,12 @@ impl Scenario {
         );
         let count = dice.usize(1..=6);
         let destinations: Vec<_> =
-            (0..count).map(|number| destination(&mut dice, number)).collect();
+            (0..count).map(|number| destination(&mut dice, number, horizon)).collect();
         let mut receivers = Vec::new();
         for destination in &destinations {
             for target in 0..=usize::from(destination.backup.is_some()) {
                 let host = host_of(&destination.name, target);
-                receivers.push((host, receiver(&mut dice, horizon)));
+                receivers.push((host, receiver(&mut dice, horizon, destination.strict_order)));
             }
         }
         let mut actions = traffic(&mut dice, horizon);
@@ -107,7 +107,7 @@ fn millis(dice: &mut Rng, range: RangeInclusive<u64>) -> Duration {
     Duration::from_millis(dice.u64(range))
 }
 
-fn destination(dice: &mut Rng, number: usize) -> Destination {
+fn destination(dice: &mut Rng, number: usize, horizon: Duration) -> Destination {
     let name = DestinationName::new(&format!("d{number}"));
     let is_batch = dice.u8(0..10) < 4;
     let format = if is_batch {
@@ -122,11 +122,13 @@ fn destination(dice: &mut Rng, number: usize) -> Destination {
         }
     }
     let initial_delay = millis(dice, 0..=3_000);
+    // Probes of a day must not fill the run.
+    let max_delay = (horizon / 2_000).max(millis(dice, 10..=60_000)).max(initial_delay);
     let retry = RetryPolicy {
         max_attempts: dice.u32(1..=7),
         initial_delay,
         multiplier: 1.0 + 2.0 * dice.f64(),
-        max_delay: initial_delay.max(millis(dice, 10..=60_000)),
+        max_delay,
         retry_after_max: *pick(dice, &[10 * SECOND, 600 * SECOND, 3_600 * SECOND]),
         retryable_status_codes: vec![408, 429, 500, 502, 503, 504],
     };
@@ -159,7 +161,7 @@ fn destination(dice: &mut Rng, number: usize) -> Destination {
     Destination { backup, ..asked }
 }
 
-fn receiver(dice: &mut Rng, horizon: Duration) -> Receiver {
+fn receiver(dice: &mut Rng, horizon: Duration, relents: bool) -> Receiver {
     let mut moods = Vec::new();
     let mut at = Duration::ZERO;
     // Some are always well, so that runs show what bad ones do to them.
@@ -172,7 +174,7 @@ fn receiver(dice: &mut Rng, horizon: Duration) -> Receiver {
         status: *pick(dice, &[400, 503, 413, 500]),
         aborts: dice.u8(0..5) == 0,
     });
-    Receiver { moods, refuses, dice: dice.fork() }
+    Receiver { moods, refuses, relents, dice: dice.fork() }
 }
 
 fn mood(dice: &mut Rng) -> Mood {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use delivery::control::LaneStatus;
 use domain::{call::Call, id::DestinationName, record::Record, sample, time::Clock as _};
 use provider::price::Prices;
 use store::journal::Journal as _;
@@ -28,7 +29,10 @@ use crate::{
 
 /// How often the end looks whether everything is settled, and how often at most.
 const ROUND: Duration = Duration::from_mins(1);
-const ROUNDS_MAX: u32 = 3_000;
+const ROUNDS_MAX: u32 = 300;
+
+/// Starts after which somebody mends the disk.
+const STARTS_MAX: u32 = 20;
 
 /// How a run is to be made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,7 +127,11 @@ impl World {
         let clock = Arc::new(SimClock::showing(sample::NOW));
         let trace = Arc::new(Trace::new(options.whole_trace));
         let asked = &scenario.destinations;
-        let oracle = Oracle::new(asked, Arc::clone(&clock), Arc::clone(&trace), prices());
+        // Each event of a batch is read by itself.
+        let reads = asked.iter().map(|asked| asked.batch.events_max).max().unwrap_or(1) as u32;
+        let read_time = Duration::from_millis((*scenario.commit_ms.end() + 1).into()) * reads;
+        let (its_clock, its_trace) = (Arc::clone(&clock), Arc::clone(&trace));
+        let oracle = Oracle::new(asked, read_time, its_clock, its_trace, prices());
         let disks = Arc::new(Disks::default());
         disks.set_commit_ms(&scenario.commit_ms);
         let receivers = std::mem::take(&mut scenario.receivers).into_iter().collect();
@@ -159,7 +167,11 @@ impl World {
 
     /// Starts the gateway, and waits until it is up or dead.
     pub async fn start(&mut self) {
-        loop {
+        for attempt in 0.. {
+            if attempt == STARTS_MAX {
+                // Somebody sees to the disk.
+                self.disks.set_failing(0);
+            }
             let mut life = Life::start(self);
             self.oracle.restarted(&lock(&self.disk));
             let is_up = life.is_up().await;
@@ -345,8 +357,8 @@ impl World {
             self.pass_until(until).await;
             self.look();
         }
-        let stands = self.life.as_ref().map(|life| life.control.destinations());
-        self.oracle.accuse(Rule::Stuck, format!("{stands:#?}"));
+        let what = self.unsettled().join("; ");
+        self.oracle.accuse(Rule::Stuck, what);
     }
 
     fn resume_all(&mut self) {
@@ -368,12 +380,26 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        let Some(life) = &self.life else { return false };
+        self.life.as_ref().is_some_and(|life| life.engine.is_quiet()) && self.unsettled().is_empty()
+    }
+
+    /// How the lanes stand that have something left to do.
+    fn unsettled(&self) -> Vec<String> {
         let last = lock(&self.disk).last;
-        life.control.destinations().iter().all(|status| {
-            let is_still = status.waiting == 0 && status.in_flight == 0;
-            is_still && status.cursor == last && status.disabled.is_none()
-        })
+        let lanes = self.life.as_ref().map(|life| life.control.destinations());
+        let stands = lanes.into_iter().flatten().filter_map(|status| {
+            let LaneStatus { destination, disabled, breaker, cursor, waiting, in_flight, .. } =
+                status;
+            let is_still = waiting == 0 && in_flight == 0 && disabled.is_none();
+            let name = &destination.name;
+            (!is_still || cursor != last).then(|| {
+                format!(
+                    "{name} at {cursor} of {last}, {waiting} wait, {in_flight} in flight, \
+                     {disabled:?}, {breaker:?}"
+                )
+            })
+        });
+        stands.collect()
     }
 
     /// Waits until everything is settled, stops the gateway and looks whether nothing is missing.

@@ -24,8 +24,8 @@ const FAILURES_TO_OPEN: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Run {
     pub(super) number: u64,
-    /// When attempts began within the last second.
-    pub(super) sends: VecDeque<Duration>,
+    /// When attempts began within the last second, and whether they had been parked.
+    pub(super) sends: VecDeque<(Duration, bool)>,
     /// Failures that surely count against a delivery: others passed after them.
     pub(super) confirmed: HashMap<String, u32>,
     /// Those that will once another passes.
@@ -46,6 +46,7 @@ struct Target {
     in_flight: usize,
     probes_in_flight: usize,
     paused_until: Timestamp,
+    paused_at: Duration,
     /// Failures in a row that surely count towards taking it for down.
     failures: u32,
     /// Failures in a row that may count.
@@ -125,8 +126,10 @@ impl LaneWatch {
         wall: Timestamp,
     ) -> Result<(), Violation> {
         let Flight { id, lane, target, .. } = flight;
-        let until = self.run.targets[*target].paused_until;
-        if wall < until {
+        let Target { paused_until: until, paused_at, .. } = self.run.targets[*target];
+        // The body of a parked one is read first: it had begun when the receiver asked.
+        let had_begun = self.due.contains_key(id) && now <= paused_at + self.read_time;
+        if wall < until && !had_begun {
             let what = format!("{id} to {lane} at {wall}, which asked for rest until {until}");
             return broken(Rule::TooEarly, what);
         }
@@ -136,11 +139,14 @@ impl LaneWatch {
         }
         if let Some(per_second) = self.asked.rate_limit {
             let sends = &mut self.run.sends;
-            while sends.front().is_some_and(|began| *began + Duration::from_secs(1) <= now) {
+            while sends.front().is_some_and(|(began, _)| *began + Duration::from_secs(1) <= now) {
                 sends.pop_front();
             }
-            sends.push_back(now);
-            if sends.len() > per_second as usize {
+            // The body of a parked one is read from the journal first: it may leave a little late,
+            // and close before the next.
+            sends.push_back((now, self.due.contains_key(id)));
+            let late = sends.iter().filter(|(_, was_parked)| *was_parked).count();
+            if sends.len() > per_second as usize + late {
                 let what = format!("{} to {lane} in a second, of {per_second}", sends.len());
                 return broken(Rule::TooFast, what);
             }
@@ -213,7 +219,8 @@ impl LaneWatch {
                 return broken(Rule::Unasked, format!("{id} to {lane}"));
             };
             item.sends += 1;
-            if item.is_acked && item.acked_in == Some(run) && !item.was_dead {
+            let may_come_again = item.was_dead || item.is_told_twice;
+            if item.is_acked && item.acked_in == Some(run) && !may_come_again {
                 return broken(Rule::SentAgain, format!("{id} to {lane}"));
             }
         }
@@ -221,15 +228,14 @@ impl LaneWatch {
     }
 
     fn check_order(&mut self, flight: &Flight) -> Result<(), Violation> {
-        if flight.piece().is_some() || flight.events.is_empty() {
+        let carried = flight.events.iter().filter_map(|id| self.items.get(id));
+        let Some(first) = carried.map(|item| item.sequence).min() else { return Ok(()) };
+        if first <= self.order_from {
             return Ok(());
         }
         let most = self.asked.retry.max_attempts;
-        for (sequence, ids) in self.owed.range(self.order_from..) {
+        for (sequence, ids) in self.owed.range(self.order_from..first) {
             for id in ids {
-                if flight.events.contains(id) {
-                    return Ok(());
-                }
                 let is_passed = self.items.get(id).is_some_and(|item| {
                     item.is_acked || item.was_dead || item.is_refused || item.sends >= most
                 });
@@ -253,7 +259,7 @@ impl LaneWatch {
         }
     }
 
-    pub(super) fn ends(&mut self, flight: Flight, plan: &Plan, wall: Timestamp) {
+    pub(super) fn ends(&mut self, flight: Flight, plan: &Plan, now: Duration, wall: Timestamp) {
         let meaning = meaning(plan, &self.asked.retry.retryable_status_codes);
         let is_piece = flight.piece().is_some();
         for id in &flight.events {
@@ -291,15 +297,28 @@ impl LaneWatch {
                 Asked::Until(until) => until.since(wall),
             };
             target.paused_until = target.paused_until.max(wall.plus(asked.min(longest)));
+            target.paused_at = now;
             target.may_be_open = true;
             self.run.at_risk.clear();
         }
+        let id = flight.id.clone();
         self.count(flight, plan, &meaning, is_piece);
+        if self.run.targets.iter().any(|target| target.may_be_open) {
+            // What fails while the receiver is down may go again as soon as it is back.
+            self.due.remove(&id);
+        }
     }
 
     fn count(&mut self, flight: Flight, plan: &Plan, meaning: &Meaning, is_piece: bool) {
         let run = &mut self.run;
         let target = &mut run.targets[flight.target];
+        // Where order is strict and one fails after another, nothing shows whose fault it is.
+        let is_pardoned = self.asked.strict_order
+            && !matches!(meaning, Meaning::Taken)
+            && run.at_risk.iter().any(|id| *id != flight.id);
+        if is_pardoned {
+            run.at_risk.clear();
+        }
         match meaning {
             Meaning::Taken => {
                 target.failures = 0;
@@ -316,7 +335,7 @@ impl LaneWatch {
                 target.failures += u32::from(!is_piece);
                 if target.may_be_open {
                     run.at_risk.clear();
-                } else if !is_piece {
+                } else if !is_piece && !is_pardoned {
                     run.at_risk.push(flight.id);
                 }
             }

@@ -25,6 +25,8 @@ const DELIVERIES_PER_RECORD: usize = 3;
 /// One lane, from outside.
 pub(super) struct LaneWatch {
     pub(super) asked: Destination,
+    /// How long reading a body again takes, at most.
+    pub(super) read_time: Duration,
     /// Outcomes and notes that it must deliver, by record.
     pub(super) owed: BTreeMap<Sequence, Vec<String>>,
     pub(super) items: HashMap<String, Item>,
@@ -44,11 +46,14 @@ pub(super) struct LaneWatch {
 /// One event that is owed.
 #[derive(Debug, Default)]
 pub(super) struct Item {
+    /// The first record that it follows from.
+    pub(super) sequence: Sequence,
     pub(super) is_acked: bool,
     /// The run of the lane that saw the acknowledgement.
     pub(super) acked_in: Option<u64>,
     pub(super) sends: u32,
     pub(super) was_dead: bool,
+    pub(super) is_told_twice: bool,
     /// The receiver said that it never takes it.
     pub(super) is_refused: bool,
     pub(super) taken_at: Vec<Duration>,
@@ -59,9 +64,10 @@ pub(super) fn broken(rule: Rule, what: String) -> Result<(), Violation> {
 }
 
 impl LaneWatch {
-    pub(super) fn new(asked: Destination) -> Self {
+    pub(super) fn new(asked: Destination, read_time: Duration) -> Self {
         Self {
             asked,
+            read_time,
             owed: BTreeMap::new(),
             items: HashMap::new(),
             bodies: HashMap::new(),
@@ -80,7 +86,14 @@ impl LaneWatch {
             let kind = event.kind();
             if kind != EventType::Streaming && matches(kind, event, &self.asked) {
                 let id = event.id.as_str().to_owned();
-                self.items.entry(id.clone()).or_default();
+                match self.items.get_mut(&id) {
+                    // The same news may be recorded again, under the same id.
+                    Some(item) => item.is_told_twice = true,
+                    None => {
+                        let sequence = event.sequence;
+                        self.items.insert(id.clone(), Item { sequence, ..Item::default() });
+                    }
+                }
                 self.owed.entry(event.sequence).or_default().push(id);
             }
         }
