@@ -1,36 +1,36 @@
 //! Stand-ins for the C library's functions that change files: a program's own symbols win over those
-//! of shared libraries. Each asks the kernel for what the caller wanted (rustix does so directly, and
-//! never through these), tells the recorder, and answers as the C library would.
+//! of shared libraries. Each asks the kernel for what the caller wanted, tells the recorder, and answers
+//! as the C library would. The kernel is asked by `syscall` alone: whatever else is called here may be
+//! one of these very functions.
 //!
 //! The signatures are those of POSIX on 64-bit Linux, where `off_t` and `off64_t` are one.
 
 use std::{
-    ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void},
-    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
+    ffi::{CStr, OsStr, c_char, c_int, c_long, c_uint, c_void},
+    mem::MaybeUninit,
+    os::unix::ffi::OsStrExt,
     path::Path,
-};
-
-use rustix::{
-    fs::{FileType, Mode, OFlags},
-    io::Errno,
 };
 
 use crate::record::{Inode, Recorder, recorded};
 
-unsafe extern "C" {
-    fn __errno_location() -> *mut c_int;
+/// Device, inode and type of an open file.
+struct Stat {
+    inode: Inode,
+    is_dir: bool,
 }
 
-/// A result as C functions give it: the value, or -1 with `errno` set.
-fn answer<T: Into<i64>>(result: Result<T, Errno>) -> i64 {
-    match result {
-        Ok(value) => value.into(),
-        Err(error) => {
-            // SAFETY: glibc returns a pointer to this thread's own `errno`, always valid.
-            unsafe { *__errno_location() = error.raw_os_error() };
-            -1
+fn stat(fd: c_int) -> Option<Stat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: there is room for the answer, and only a complete one is read.
+    let stat = unsafe {
+        if libc::fstat(fd, stat.as_mut_ptr()) != 0 {
+            return None;
         }
-    }
+        stat.assume_init()
+    };
+    let is_dir = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    Some(Stat { inode: (stat.st_dev, stat.st_ino), is_dir })
 }
 
 /// # Safety
@@ -41,61 +41,48 @@ unsafe fn as_path<'a>(path: *const c_char) -> &'a Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
 }
 
-/// # Safety
-/// `fd` must be open, or at least not -1, while the result is used.
-unsafe fn as_fd<'a>(fd: c_int) -> Result<BorrowedFd<'a>, Errno> {
-    if fd < 0 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: it is not -1; a closed one makes the kernel answer EBADF.
-    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
-}
-
-fn inode(fd: BorrowedFd<'_>) -> Option<Inode> {
-    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
-}
-
-/// Does something to an open file; `note` tells the recorder what, with the file's inode.
-///
-/// # Safety
-/// As for `as_fd`.
-unsafe fn on_fd<T: Into<i64> + Copy>(
+/// Does something to an open file; `note` tells the recorder what, with the file's inode, unless it
+/// failed.
+fn on_fd(
     fd: c_int,
-    act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
-    note: impl FnOnce(&mut Recorder, Inode, T),
-) -> i64 {
-    answer(recorded(|recorder| {
-        // SAFETY: passed on to the caller.
-        let fd = unsafe { as_fd(fd) }?;
-        let done = act(fd)?;
-        if let (Some(recorder), Some(inode)) = (recorder, inode(fd)) {
-            note(recorder, inode, done);
+    act: impl FnOnce() -> c_long,
+    note: impl FnOnce(&mut Recorder, Inode, c_long),
+) -> c_long {
+    recorded(|recorder| {
+        let done = act();
+        if let Some(recorder) = recorder
+            && done >= 0
+            && let Some(stat) = stat(fd)
+        {
+            note(recorder, stat.inode, done);
         }
-        Ok(done)
-    }))
+        done
+    })
 }
 
 /// # Safety
 /// As for `as_path`.
 unsafe fn open_recorded(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: passed on to the caller.
-    let path = unsafe { as_path(path) };
-    let opened = recorded(|recorder| {
-        let flags = OFlags::from_bits_retain(flags as c_uint);
-        let existed = rustix::fs::stat(path).is_ok();
-        let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(mode))?;
-        if let Some(recorder) = recorder.filter(|recorder| recorder.is_ours(path)) {
-            let stat = rustix::fs::fstat(&fd)?;
-            let inode = (stat.st_dev, stat.st_ino);
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => recorder.opened_dir(path, inode),
-                _ => recorder.opened(path, inode, !existed, flags.contains(OFlags::TRUNC)),
+    recorded(|recorder| {
+        // SAFETY: passed on to the caller.
+        let name = unsafe { as_path(path) };
+        // SAFETY: passed on to the caller.
+        let existed = unsafe { libc::access(path, libc::F_OK) } == 0;
+        // SAFETY: the arguments that `openat` has.
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, mode) };
+        let fd = fd as c_int;
+        if let Some(recorder) = recorder.filter(|recorder| recorder.is_ours(name))
+            && fd >= 0
+            && let Some(Stat { inode, is_dir }) = stat(fd)
+        {
+            if is_dir {
+                recorder.opened_dir(name, inode);
+            } else {
+                recorder.opened(name, inode, !existed, flags & libc::O_TRUNC != 0);
             }
         }
-        Ok(fd.into_raw_fd())
-    });
-    answer(opened) as c_int
+        fd
+    })
 }
 
 /// # Safety
@@ -118,32 +105,32 @@ unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> 
 /// As for the C library's `write`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, count: usize) -> isize {
-    // SAFETY: the caller passes that many readable bytes.
-    let bytes = unsafe { bytes(buf, count) };
-    let act = |fd: BorrowedFd<'_>| rustix::io::write(fd, bytes).map(|count| count as i64);
-    let note = |recorder: &mut Recorder, inode, count: i64| {
-        // SAFETY: `act` used it before.
-        if let Ok(end) = unsafe { as_fd(fd) }.and_then(rustix::fs::tell) {
-            recorder.wrote(inode, end - count as u64, &bytes[..count as usize]);
+    // SAFETY: passed on to the caller.
+    let act = || unsafe { libc::syscall(libc::SYS_write, fd, buf, count) };
+    let note = |recorder: &mut Recorder, inode, written: c_long| {
+        // SAFETY: it changes nothing.
+        let end = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+        if end >= written {
+            // SAFETY: the caller passes that many readable bytes.
+            let bytes = unsafe { bytes(buf, written as usize) };
+            recorder.wrote(inode, (end - written) as u64, bytes);
         }
     };
-    // SAFETY: passed on to the caller.
-    unsafe { on_fd(fd, act, note) as isize }
+    on_fd(fd, act, note) as isize
 }
 
 /// # Safety
 /// As for the C library's `pwrite64`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pwrite64(fd: c_int, buf: *const c_void, count: usize, offset: i64) -> isize {
-    // SAFETY: the caller passes that many readable bytes.
-    let bytes = unsafe { bytes(buf, count) };
-    let offset = offset as u64;
-    let act = |fd: BorrowedFd<'_>| rustix::io::pwrite(fd, bytes, offset).map(|count| count as i64);
-    let note = |recorder: &mut Recorder, inode, count: i64| {
-        recorder.wrote(inode, offset, &bytes[..count as usize]);
-    };
     // SAFETY: passed on to the caller.
-    unsafe { on_fd(fd, act, note) as isize }
+    let act = || unsafe { libc::syscall(libc::SYS_pwrite64, fd, buf, count, offset) };
+    let note = |recorder: &mut Recorder, inode, written: c_long| {
+        // SAFETY: the caller passes that many readable bytes.
+        let bytes = unsafe { bytes(buf, written as usize) };
+        recorder.wrote(inode, offset as u64, bytes);
+    };
+    on_fd(fd, act, note) as isize
 }
 
 /// # Safety
@@ -160,66 +147,66 @@ unsafe fn bytes<'a>(buf: *const c_void, count: usize) -> &'a [u8] {
 /// As for the C library's `ftruncate64`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ftruncate64(fd: c_int, length: i64) -> c_int {
-    let length = length as u64;
-    let act = |fd: BorrowedFd<'_>| rustix::fs::ftruncate(fd, length).map(|()| 0_i64);
-    let note = |recorder: &mut Recorder, inode, _| recorder.resized(inode, length);
-    // SAFETY: passed on to the caller.
-    unsafe { on_fd(fd, act, note) as c_int }
+    // SAFETY: a wrong descriptor or length is the kernel's to refuse.
+    let act = || unsafe { libc::syscall(libc::SYS_ftruncate, fd, length) };
+    let note = |recorder: &mut Recorder, inode, _| recorder.resized(inode, length as u64);
+    on_fd(fd, act, note) as c_int
 }
 
 /// # Safety
 /// As for the C library's `fsync`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fsync(fd: c_int) -> c_int {
-    // SAFETY: passed on to the caller.
-    unsafe { sync(fd) }
+    sync(fd)
 }
 
 /// # Safety
 /// As for the C library's `fdatasync`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
-    // SAFETY: passed on to the caller.
-    unsafe { sync(fd) }
+    sync(fd)
 }
 
 /// Nothing reaches a disk here: what it would hold is worked out from the recording.
-///
-/// # Safety
-/// As for `as_fd`.
-unsafe fn sync(fd: c_int) -> c_int {
-    let act = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|_| 0_i64);
-    let note = |recorder: &mut Recorder, inode, _| recorder.synced(inode);
-    // SAFETY: passed on to the caller.
-    unsafe { on_fd(fd, act, note) as c_int }
+fn sync(fd: c_int) -> c_int {
+    // SAFETY: it changes nothing, and sets `errno` where the descriptor is wrong.
+    let act = || c_long::from(unsafe { libc::fcntl(fd, libc::F_GETFD) }.min(0));
+    on_fd(fd, act, |recorder, inode, _| recorder.synced(inode)) as c_int
 }
 
 /// # Safety
 /// As for the C library's `rename`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
-    // SAFETY: passed on to the caller.
-    let (from, to) = unsafe { (as_path(from), as_path(to)) };
-    answer(recorded(|recorder| {
-        rustix::fs::rename(from, to)?;
-        if let Some(recorder) = recorder {
+    let cwd = libc::AT_FDCWD;
+    recorded(|recorder| {
+        // SAFETY: the arguments that `renameat` has.
+        let done = unsafe { libc::syscall(libc::SYS_renameat, cwd, from, cwd, to) };
+        if let Some(recorder) = recorder
+            && done == 0
+        {
+            // SAFETY: passed on to the caller.
+            let (from, to) = unsafe { (as_path(from), as_path(to)) };
             recorder.renamed(from, to);
         }
-        Ok(0)
-    })) as c_int
+        done
+    }) as c_int
 }
 
 /// # Safety
 /// As for the C library's `unlink`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
-    // SAFETY: passed on to the caller.
-    let path = unsafe { as_path(path) };
-    answer(recorded(|recorder| {
-        rustix::fs::unlink(path)?;
-        if let Some(recorder) = recorder {
+    recorded(|recorder| {
+        // SAFETY: the arguments that `unlinkat` has.
+        let done = unsafe { libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path, 0) };
+        if let Some(recorder) = recorder
+            && done == 0
+        {
+            // SAFETY: passed on to the caller.
+            let path = unsafe { as_path(path) };
             recorder.unlinked(path);
         }
-        Ok(0)
-    })) as c_int
+        done
+    }) as c_int
 }

@@ -31,7 +31,7 @@ use store::{
 static RECORDING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Cuts of one recording.
-const CUTS: usize = 25;
+const CUTS: usize = 60;
 
 /// What was acknowledged by a step of the recording.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -24,7 +24,7 @@ const FAILURES_TO_OPEN: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Run {
     pub(super) number: u64,
-    /// When attempts began within the last second, and whether they had been parked.
+    /// When attempts began within the last second, and whether the body was read for it.
     pub(super) sends: VecDeque<(Duration, bool)>,
     /// Failures that surely count against a delivery: others passed after them.
     pub(super) confirmed: HashMap<String, u32>,
@@ -126,9 +126,10 @@ impl LaneWatch {
         wall: Timestamp,
     ) -> Result<(), Violation> {
         let Flight { id, lane, target, .. } = flight;
+        let is_reread = flight.events.iter().any(|event| self.reread.contains(event));
         let Target { paused_until: until, paused_at, .. } = self.run.targets[*target];
-        // The body of a parked one is read first: it had begun when the receiver asked.
-        let had_begun = self.due.contains_key(id) && now <= paused_at + self.read_time;
+        // Where the body is read first, it had begun when the receiver asked.
+        let had_begun = is_reread && now <= paused_at + self.read_time;
         if wall < until && !had_begun {
             let what = format!("{id} to {lane} at {wall}, which asked for rest until {until}");
             return broken(Rule::TooEarly, what);
@@ -142,10 +143,9 @@ impl LaneWatch {
             while sends.front().is_some_and(|(began, _)| *began + Duration::from_secs(1) <= now) {
                 sends.pop_front();
             }
-            // The body of a parked one is read from the journal first: it may leave a little late,
-            // and close before the next.
-            sends.push_back((now, self.due.contains_key(id)));
-            let late = sends.iter().filter(|(_, was_parked)| *was_parked).count();
+            // Where the body is read first, it may leave a little late, and close before the next.
+            sends.push_back((now, is_reread));
+            let late = sends.iter().filter(|(_, is_reread)| *is_reread).count();
             if sends.len() > per_second as usize + late {
                 let what = format!("{} to {lane} in a second, of {per_second}", sends.len());
                 return broken(Rule::TooFast, what);
@@ -275,6 +275,7 @@ impl LaneWatch {
         }
         if matches!(meaning, Meaning::TooLarge) {
             self.too_large.insert(flight.id.clone());
+            self.reread.extend(flight.events.iter().cloned());
         }
         if flight.run != self.run.number {
             return;

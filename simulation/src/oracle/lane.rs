@@ -22,6 +22,9 @@ use crate::engine::disk::{Disk, LaneRows, Replaced};
 /// and one for each of a few limits more.
 const DELIVERIES_PER_RECORD: usize = 3;
 
+/// Deliveries that a lane may hold to probe with, and the one that gathers.
+const PROBES_MAX: usize = 17;
+
 /// One lane, from outside.
 pub(super) struct LaneWatch {
     pub(super) asked: Destination,
@@ -36,6 +39,8 @@ pub(super) struct LaneWatch {
     pub(super) too_large: HashSet<String>,
     /// When parked rows are due.
     pub(super) due: HashMap<String, Timestamp>,
+    /// Events that were parked or too large once: their bodies may be read again for an attempt.
+    pub(super) reread: HashSet<String>,
     pub(super) is_paused: bool,
     /// Everything owed before it may be overtaken.
     pub(super) order_from: Sequence,
@@ -73,6 +78,7 @@ impl LaneWatch {
             bodies: HashMap::new(),
             too_large: HashSet::new(),
             due: HashMap::new(),
+            reread: HashSet::new(),
             is_paused: false,
             order_from: Sequence(0),
             cursor: Sequence(0),
@@ -109,7 +115,7 @@ impl LaneWatch {
 
     pub(super) fn waiting_max(&self) -> usize {
         let most = DELIVERIES_PER_RECORD * self.asked.queue_size.max(1);
-        2 * most + self.asked.concurrent_deliveries + 1
+        2 * most + self.asked.concurrent_deliveries + PROBES_MAX
     }
 
     pub(super) fn taken_at(&self) -> BTreeMap<String, Vec<Duration>> {
@@ -132,6 +138,8 @@ impl LaneWatch {
         let Some(rows) = disk.lanes.get(&self.asked.name) else { return Ok(()) };
         for parked in &settlement.parked {
             self.due.insert(parked.id.as_str().to_owned(), parked.due_at);
+            let events = parked.events.iter().map(|event| event.event.as_str().to_owned());
+            self.reread.extend(events);
         }
         let buried = settlement.buried.iter().map(|letter| &letter.id);
         for id in settlement.unparked.iter().chain(buried) {
