@@ -1,11 +1,10 @@
 //! Runs seeds on all cores: `simulate --seeds 1000`, or one again with its trace: `simulate --seed 7`.
+//! `cargo xtask simulate` builds it and passes everything on.
 
 use std::{
+    ops::Range,
     process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use std::{
 use clap::Parser;
 use simulation::{
     oracle::Counts,
+    scenario::Scenario,
     world::{Options, Report, run},
 };
 
@@ -22,7 +22,7 @@ struct Arguments {
     /// Run one seed, twice, and show the end of its trace.
     #[arg(long)]
     seed: Option<u64>,
-    /// Show all of the trace.
+    /// Show the world, and all of the trace.
     #[arg(long)]
     trace: bool,
     /// Run so many seeds.
@@ -31,6 +31,9 @@ struct Arguments {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// And so many from one on that nobody has chosen.
+    #[arg(long, default_value_t = 0)]
+    fresh: u64,
 }
 
 #[derive(Default)]
@@ -44,15 +47,21 @@ struct Total {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.seed {
-        Some(seed) => run_one(seed, arguments.trace),
-        None => run_many(arguments.from, arguments.seeds),
+    if let Some(seed) = arguments.seed {
+        return run_one(seed, arguments.trace);
     }
+    let chosen = arguments.from..arguments.from + arguments.seeds;
+    // Short enough to be typed again.
+    let first = u64::from(fastrand::u32(..));
+    run_many(&[chosen, first..first + arguments.fresh])
 }
 
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 fn run_one(seed: u64, whole_trace: bool) -> ExitCode {
     let options = Options { whole_trace, ..Options::default() };
+    if whole_trace {
+        println!("{:#?}", Scenario::of(seed));
+    }
     let (report, again) = (run(seed, options), run(seed, options));
     for line in &report.trace {
         println!("{line}");
@@ -73,18 +82,19 @@ fn run_one(seed: u64, whole_trace: bool) -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "a command line tool")]
-fn run_many(from: u64, seeds: u64) -> ExitCode {
-    let (next, total) = (AtomicU64::new(from), Mutex::new(Total::default()));
+fn run_many(ranges: &[Range<u64>]) -> ExitCode {
+    for Range { start, end } in ranges.iter().filter(|range| !range.is_empty()) {
+        println!("seeds {start} to {}", end - 1);
+    }
+    let seeds = Mutex::new(ranges.iter().cloned().flatten());
+    let next = || seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let total = Mutex::new(Total::default());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds {
-                        return;
-                    }
+                while let Some(seed) = next() {
                     let report = run(seed, Options::default());
                     add(&mut total.lock().unwrap_or_else(PoisonError::into_inner), seed, report);
                 }

@@ -1,5 +1,6 @@
 //! Repository chores: `cargo xtask ci` runs every check but the clients, `cargo xtask tidy` the
-//! rules that no other tool knows, `cargo xtask fuzz` the fuzz targets.
+//! rules that no other tool knows, `cargo xtask fuzz` the fuzz targets, `cargo xtask simulate` delivery
+//! under virtual time.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,6 +11,7 @@ mod ci;
 mod edges;
 mod fuzz;
 mod guarantees;
+mod simulate;
 mod tidy;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
@@ -25,8 +27,9 @@ fn main() -> ExitCode {
             }
             Err(error) => Err(anyhow::anyhow!("--seconds {seconds}: {error}")),
         },
+        ["simulate", ..] => simulate::run(&root(), &args[1..]),
         _ => {
-            println!("usage: cargo xtask ci | tidy | fuzz --seconds N [TARGET…]");
+            println!("usage: cargo xtask ci | tidy | fuzz --seconds N [TARGET…] | simulate --help");
             return ExitCode::from(2);
         }
     };

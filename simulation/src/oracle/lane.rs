@@ -50,6 +50,7 @@ pub(super) struct LaneWatch {
 
 /// One event that is owed.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct Item {
     /// The first record that it follows from.
     pub(super) sequence: Sequence,
@@ -92,14 +93,12 @@ impl LaneWatch {
             let kind = event.kind();
             if kind != EventType::Streaming && matches(kind, event, &self.asked) {
                 let id = event.id.as_str().to_owned();
-                match self.items.get_mut(&id) {
+                let sequence = event.sequence;
+                self.items
+                    .entry(id.clone())
                     // The same news may be recorded again, under the same id.
-                    Some(item) => item.is_told_twice = true,
-                    None => {
-                        let sequence = event.sequence;
-                        self.items.insert(id.clone(), Item { sequence, ..Item::default() });
-                    }
-                }
+                    .and_modify(|item| item.is_told_twice = true)
+                    .or_insert_with(|| Item { sequence, ..Item::default() });
                 self.owed.entry(event.sequence).or_default().push(id);
             }
         }
