@@ -144,6 +144,30 @@ struct Shared {
     rules: Mutex<Vec<(String, Reply)>>,
     script: Mutex<VecDeque<Reply>>,
     default: Mutex<Reply>,
+    cap: Mutex<Option<Cap>>,
+}
+
+/// What a receiver takes in a second: as nginx's `limit_req` with a `burst` and `nodelay`.
+#[derive(Debug)]
+struct Cap {
+    per_second: f64,
+    burst: f64,
+    room: f64,
+    counted_at: Instant,
+}
+
+impl Cap {
+    fn takes_another(&mut self) -> bool {
+        let now = Instant::now();
+        let refilled = (now - self.counted_at).as_secs_f64() * self.per_second;
+        self.counted_at = now;
+        self.room = (self.room + refilled).min(self.burst);
+        if self.room < 1.0 {
+            return false;
+        }
+        self.room -= 1.0;
+        true
+    }
 }
 
 impl Receiver {
@@ -156,6 +180,7 @@ impl Receiver {
             rules: Mutex::default(),
             script: Mutex::default(),
             default: Mutex::new(Reply::status(200)),
+            cap: Mutex::default(),
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, shared.clone()));
@@ -194,6 +219,15 @@ impl Receiver {
     /// Changes the reply to arrivals that the script leaves open.
     pub fn set_default(&self, reply: Reply) {
         *self.shared.default.lock().expect("no test panicked here") = reply;
+    }
+
+    /// Answers 429 from now on to what comes faster than so many a second, but for bursts of a tenth
+    /// of it.
+    pub fn cap(&self, per_second: u32) {
+        let (per_second, counted_at) = (f64::from(per_second), Instant::now());
+        let burst = (per_second / 10.0).max(1.0);
+        let cap = Cap { per_second, burst, room: burst, counted_at };
+        *self.shared.cap.lock().expect("no test panicked here") = Some(cap);
     }
 
     /// Goes down: open connections end, new ones are refused. What arrived stays known.
@@ -311,6 +345,10 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
 
 impl Shared {
     fn next_reply(&self, path: &str, body: &[u8]) -> Reply {
+        let mut cap = self.cap.lock().expect("no test panicked here");
+        if cap.as_mut().is_some_and(|cap| !cap.takes_another()) {
+            return Reply::status(429);
+        }
         let rules = self.rules.lock().expect("no test panicked here");
         let text = String::from_utf8_lossy(body);
         let rule = rules.iter().find(|(sign, _)| path.contains(sign) || text.contains(sign));
