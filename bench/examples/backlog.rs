@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 const BINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/hookgate");
 const PER_SECOND: u32 = 200;
+const BURST: u32 = 20;
 const CALLERS: usize = 16;
 /// Longer than the aim: what does not come is seen by its absence.
 const PATIENCE: u32 = 3;
@@ -41,7 +42,7 @@ async fn main() {
     let called = calls(&gateway, events).await;
     println!("{events} calls in {:.1} s, both receivers down", began.elapsed().as_secs_f64());
     for receiver in [&mut limited, &mut free] {
-        receiver.cap(PER_SECOND);
+        receiver.cap(PER_SECOND, BURST);
         receiver.come_up().await;
     }
     let aim = Duration::from_secs(1) * events as u32 / PER_SECOND;

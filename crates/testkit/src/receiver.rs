@@ -221,12 +221,10 @@ impl Receiver {
         *self.shared.default.lock().expect("no test panicked here") = reply;
     }
 
-    /// Answers 429 from now on to what comes faster than so many a second, but for bursts of a tenth
-    /// of it.
-    pub fn cap(&self, per_second: u32) {
-        let (per_second, counted_at) = (f64::from(per_second), Instant::now());
-        let burst = (per_second / 10.0).max(1.0);
-        let cap = Cap { per_second, burst, room: burst, counted_at };
+    /// Answers 429 from now on to what comes faster than so many a second, but for bursts.
+    pub fn cap(&self, per_second: u32, burst: u32) {
+        let (burst, counted_at) = (f64::from(burst), Instant::now());
+        let cap = Cap { per_second: f64::from(per_second), burst, room: burst, counted_at };
         *self.shared.cap.lock().expect("no test panicked here") = Some(cap);
     }
 
