@@ -47,8 +47,11 @@ impl Failure {
 /// A limit of the gateway's own that a call ran into.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LimitReached {
-    /// Whose limit: `key`, `deployment` or `gateway`.
+    /// Whose limit: `key`, `deployment` or `gateway`; of a budget also `end_user` or `tag`.
     pub scope: String,
+    /// The key, end user or tag whose budget it is; empty for any other limit.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub matched: String,
     /// Of what.
     pub kind: LimitKind,
     /// How much is allowed, per minute or at once; US dollars for a budget.

@@ -86,7 +86,8 @@ impl Quota {
     fn exhausted(&self, used: &Used) -> Option<Exhausted> {
         let reached = |kind, limit: u32, retry_after_secs| {
             let (limit, remaining) = (f64::from(limit), 0.0);
-            let limit = LimitReached { scope: self.scope.to_owned(), kind, limit, remaining };
+            let (scope, matched) = (self.scope.to_owned(), String::new());
+            let limit = LimitReached { scope, matched, kind, limit, remaining };
             Exhausted { limit, retry_after_secs }
         };
         let Allowed { rpm, tpm, parallel } = self.allowed;

@@ -28,6 +28,9 @@ const VALUE_BYTES_MAX: usize = 200;
 /// A row is kept for so long after its period, for outcomes that come late.
 const GRACE: std::time::Duration = std::time::Duration::from_hours(1);
 const NANODOLLARS: f64 = 1e9;
+/// LiteLLM's status for calls whose budget is spent, which is its code, too.
+const REFUSED_STATUS: u16 = 422;
+const REFUSED_CODE: &str = "422";
 
 /// All rows, and what changed since `take_changes`.
 #[derive(Debug)]
@@ -283,29 +286,47 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The refusal of a call whose budget is spent, in LiteLLM's words: its callers look for them.
 fn refusal(budget: &Budget, key: &SpentKey, spent: f64, now: Timestamp) -> Failure {
-    let whose = match key.scope {
-        BudgetScope::Gateway => "the gateway".to_owned(),
-        BudgetScope::Key => format!("key `{}`", key.matched),
-        BudgetScope::EndUser => format!("end user `{}`", key.matched),
-        BudgetScope::Tag => format!("tag `{}`", key.matched),
+    let (matched, max) = (&key.matched, budget.max_budget);
+    let (whose, mut message) = match key.scope {
+        BudgetScope::Gateway => ("the gateway".to_owned(), exceeded("", spent, max)),
+        BudgetScope::Key => {
+            (format!("key `{matched}`"), exceeded(&format!("Key={matched} "), spent, max))
+        }
+        BudgetScope::Tag => {
+            (format!("tag `{matched}`"), exceeded(&format!("Tag={matched} "), spent, max))
+        }
+        BudgetScope::EndUser => {
+            let message = format!(
+                "ExceededBudget: End User={matched} over budget. Spend={spent:?}, Budget={max:?}"
+            );
+            (format!("end user `{matched}`"), message)
+        }
     };
-    let max = budget.max_budget;
+    let _ = write!(message, " ({} budget of {whose}", key.duration);
     let reset = period::ends_at(budget.duration, key.period_started_at);
-    let mut message = format!("the budget of {whose} is spent: ${spent} of ${max}");
     if let Some(reset) = reset {
-        let _ = write!(message, "; it begins anew at {reset}");
+        let _ = write!(message, ", which begins anew at {reset}");
     }
+    message.push(')');
     Failure {
+        code: Some(REFUSED_CODE.to_owned()),
         retry_after_secs: reset.map(|reset| reset.since(now).as_secs() + 1),
         limit: Some(Box::new(LimitReached {
             scope: key.scope.as_str().to_owned(),
+            matched: matched.clone(),
             kind: LimitKind::Budget,
             limit: max,
             remaining: max - spent,
         })),
-        ..Failure::new(FailureKind::BudgetExceeded, 422, message)
+        ..Failure::new(FailureKind::BudgetExceeded, REFUSED_STATUS, message)
     }
+}
+
+/// LiteLLM's sentence; `whose` ends with a space or is empty.
+fn exceeded(whose: &str, spent: f64, max: f64) -> String {
+    format!("Budget has been exceeded! {whose}Current cost: {spent:?}, Max budget: {max:?}")
 }
 
 #[cfg(test)]

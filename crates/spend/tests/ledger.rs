@@ -39,7 +39,9 @@ async fn a_call_is_refused_once_what_was_counted_reaches_the_limit() {
     ledger.catch_up().await.unwrap();
     let failure = ledger.refusal(&call()).unwrap();
     assert_eq!((failure.kind, failure.status), (FailureKind::BudgetExceeded, 422));
-    assert_eq!(failure.message, "the budget of the gateway is spent: $1 of $1");
+    let message = "Budget has been exceeded! Current cost: 1.0, Max budget: 1.0 \
+                   (total budget of the gateway)";
+    assert_eq!(failure.message, message);
     let limit = failure.limit.unwrap();
     assert_eq!((limit.kind, limit.limit, limit.remaining), (LimitKind::Budget, 1.0, 0.0));
     // So does the next process.
@@ -55,11 +57,19 @@ async fn each_value_that_a_budget_matches_has_one_of_its_own() {
     let tags = Budget { matches: "prod".to_owned(), ..budget(BudgetScope::Tag, 1.0) };
     let of_user = |name: &str| Call { end_user: Some(name.to_owned()), ..call() };
     let tagged = |tags: &[&str]| Call { tags: tags.iter().map(|&t| t.into()).collect(), ..call() };
-    for (budget, spender, refused, passed) in [
-        (users, of_user("ann"), of_user("ann"), of_user("bob")),
-        (teams.clone(), of_key("team-a"), of_key("team-a"), of_key("team-b")),
-        (teams.clone(), of_key("team-a"), of_key("team-a"), call()),
-        (tags, tagged(&["x", "prod", "prod"]), tagged(&["prod", "y"]), tagged(&["x"])),
+    let said = [
+        "ExceededBudget: End User=ann over budget. Spend=1.0, Budget=1.0 \
+         (total budget of end user `ann`)",
+        "Budget has been exceeded! Key=team-a Current cost: 1.0, Max budget: 1.0 \
+         (total budget of key `team-a`)",
+        "Budget has been exceeded! Tag=prod Current cost: 1.0, Max budget: 1.0 \
+         (total budget of tag `prod`)",
+    ];
+    for (budget, spender, refused, passed, said) in [
+        (users, of_user("ann"), of_user("ann"), of_user("bob"), said[0]),
+        (teams.clone(), of_key("team-a"), of_key("team-a"), of_key("team-b"), said[1]),
+        (teams.clone(), of_key("team-a"), of_key("team-a"), call(), said[1]),
+        (tags, tagged(&["x", "prod", "prod"]), tagged(&["prod", "y"]), tagged(&["x"]), said[2]),
     ] {
         let bench = Bench::new(vec![budget.clone()]);
         let ledger = bench.ledger();
@@ -69,7 +79,8 @@ async fn each_value_that_a_budget_matches_has_one_of_its_own() {
         assert_eq!(ledger.refusal(&refused), None, "{budget:?}");
         bench.spend(&spender, 0.5).await;
         ledger.catch_up().await.unwrap();
-        assert!(ledger.refusal(&refused).is_some(), "{budget:?}");
+        let refusal = ledger.refusal(&refused).map(|failure| failure.message);
+        assert_eq!(refusal.as_deref(), Some(said), "{budget:?}");
         assert_eq!(ledger.refusal(&passed), None, "{budget:?}");
     }
     // What the pattern does not match is not limited.

@@ -93,7 +93,12 @@ async fn thresholds_are_told_and_a_spent_budget_refuses_calls() {
 
     let asked = upstream.requests().len();
     let refused = wait_refused(&client).await;
-    assert_eq!(refused.json()["error"]["type"], "budget_exceeded", "{}", refused.text());
+    let error = &refused.json()["error"];
+    assert_eq!((&error["type"], &error["code"]), (&json!("budget_exceeded"), &json!("422")));
+    // LiteLLM's words, then whose budget it is.
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("Budget has been exceeded! Current cost: 1"), "{message}");
+    assert!(message.contains(", Max budget: 10.0 (monthly budget of the gateway, "), "{message}");
     assert!(upstream.requests().len() <= asked + 1, "no provider is asked for a refused call");
     let id = refused.header("x-hookgate-request-id").expect("it is named").to_owned();
     let arrivals = receiver

@@ -91,7 +91,8 @@ mod tests {
 
     fn limited(limit: Option<LimitKind>) -> Failure {
         let limit = limit.map(|kind| {
-            Box::new(LimitReached { scope: "key".into(), kind, limit: 3.0, remaining: 0.0 })
+            let (scope, matched) = ("key".into(), String::new());
+            Box::new(LimitReached { scope, matched, kind, limit: 3.0, remaining: 0.0 })
         });
         let failure = Failure::new(FailureKind::RateLimit, 429, "slow down".into());
         Failure { retry_after_secs: Some(9), limit, ..failure }

@@ -111,12 +111,11 @@ fn entity_type(limit: &LimitReached) -> &str {
     }
 }
 
-/// Whose budget it is. Of several tags nobody says here which one's budget is spent.
-fn entity_id<'a>(post: &Post<'a>, limit: &LimitReached) -> Option<&'a str> {
-    match (limit.scope.as_str(), &post.call.caller, post.call.tags.as_slice()) {
-        ("key", Caller::Key { hash, .. }, _) => Some(hash),
-        ("end_user", ..) => post.call.end_user.as_deref(),
-        ("tag", _, [tag]) => Some(tag),
+/// Whose budget it is; LiteLLM knows keys by their hashes.
+fn entity_id<'a>(post: &Post<'a>, limit: &'a LimitReached) -> Option<&'a str> {
+    match (limit.scope.as_str(), &post.call.caller) {
+        ("key", Caller::Key { hash, .. }) => Some(hash),
+        ("end_user" | "tag", _) => Some(&limit.matched),
         _ => None,
     }
 }

@@ -297,8 +297,8 @@ fn what_was_redacted_has_litellms_shape() {
 #[test]
 fn a_limit_of_our_own_says_whose_it_is_and_of_what() {
     let limited = |kind, scope: &str, limit: LimitKind, call: Call, attempts| {
-        let reached =
-            LimitReached { scope: scope.into(), kind: limit, limit: 10.0, remaining: -0.5 };
+        let (scope, matched) = (scope.into(), "spender".into());
+        let reached = LimitReached { scope, matched, kind: limit, limit: 10.0, remaining: -0.5 };
         let failure =
             Failure { limit: Some(reached.into()), ..Failure::new(kind, 429, "no".into()) };
         let told = post(report(failed(call, failure, attempts), &json!({}), None));
@@ -337,8 +337,8 @@ fn a_limit_of_our_own_says_whose_it_is_and_of_what() {
     for (scope, entity, id) in [
         ("gateway", "proxy", Value::Null),
         ("key", "key", json!("abc")),
-        ("end_user", "end_user", json!("u")),
-        ("tag", "tag", json!("t")),
+        ("end_user", "end_user", json!("spender")),
+        ("tag", "tag", json!("spender")),
     ] {
         let budget = LimitKind::Budget;
         let told = limited(FailureKind::BudgetExceeded, scope, budget, caller.clone(), vec![]);
