@@ -11,6 +11,7 @@ use domain::{
     event::{Detail, Event, Piece, RateLimited, Report},
     exchange::ProviderAttempt,
     failure::Failure,
+    id::EventId,
     note::{News, Note},
     time::Timestamp,
 };
@@ -63,9 +64,9 @@ fn completion(json: &mut Json, event: &Event, report: &Report, hides_text: bool)
     json.field("model", facts.call.model.as_str());
     json.field("tokens_used", report.usage.and_then(|usage| usage.total_tokens));
     json.field("latency_ms", millis_between(facts.call.arrived_at, facts.finished_at));
-    json.field("timestamp", moment(event.occurred_at).as_str());
+    json.field("timestamp", second(event.occurred_at).as_str());
 
-    json.field("event_id", event.id.as_str());
+    identity(json, &event.id, event.occurred_at);
     json.field("endpoint", endpoint(facts.call.endpoint));
     who(json, &facts.call, facts.attempts.last());
     seen(json, report, hides_text);
@@ -80,9 +81,9 @@ fn error(json: &mut Json, event: &Event, report: &Report, failure: &Failure, hid
     json.field("error_type", failure.kind.as_str());
     json.field("error_message", failure.message.as_str());
     json.field("retry_after", failure.retry_after_secs);
-    json.field("timestamp", moment(event.occurred_at).as_str());
+    json.field("timestamp", second(event.occurred_at).as_str());
 
-    json.field("event_id", event.id.as_str());
+    identity(json, &event.id, event.occurred_at);
     json.field("model", facts.call.model.as_str());
     json.field("endpoint", endpoint(facts.call.endpoint));
     json.field("severity", failure.kind.severity().as_str());
@@ -115,9 +116,9 @@ fn streaming(json: &mut Json, event: &Event, piece: &Piece, hides_text: bool) {
     json.field("token_index", u64::from(piece.token_index));
     json.field("content", if hides_text { "" } else { piece.content.as_str() });
     json.field("finish_reason", piece.finish_reason.as_deref());
-    json.field("timestamp", moment(event.occurred_at).as_str());
+    json.field("timestamp", second(event.occurred_at).as_str());
 
-    json.field("event_id", event.id.as_str());
+    identity(json, &event.id, event.occurred_at);
     json.field("token_index_first", u64::from(piece.token_index_first));
     json.field("choice_index", u64::from(piece.choice_index));
     json.field("model", piece.call.model.as_str());
@@ -133,9 +134,9 @@ fn rate_limit(json: &mut Json, event: &Event, limited: &RateLimited) {
     json.field("limit", limited.limit.map(Amount));
     json.field("remaining", limited.remaining.map(Amount));
     json.field("retry_after", limited.retry_after_secs);
-    json.field("timestamp", moment(event.occurred_at).as_str());
+    json.field("timestamp", second(event.occurred_at).as_str());
 
-    json.field("event_id", event.id.as_str());
+    identity(json, &event.id, event.occurred_at);
     json.field("endpoint", endpoint(facts.call.endpoint));
     let attempt = limited.attempt.and_then(|index| facts.attempts.get(index));
     who(json, &facts.call, attempt);
@@ -146,7 +147,7 @@ fn rate_limit(json: &mut Json, event: &Event, limited: &RateLimited) {
 
 fn noted(json: &mut Json, note: &Note) {
     let kind = note.kind().as_str();
-    let timestamp = moment(note.at);
+    let timestamp = second(note.at);
     json.field("event", kind);
     match &note.news {
         News::BudgetReached(reached) => budget(json, reached, &timestamp),
@@ -168,7 +169,7 @@ fn noted(json: &mut Json, note: &Note) {
             json.field("timestamp", timestamp.as_str());
         }
     }
-    json.field("event_id", note.id.as_str());
+    identity(json, &note.id, note.at);
 }
 
 fn budget(json: &mut Json, reached: &BudgetReached, timestamp: &str) {
@@ -194,6 +195,12 @@ pub(super) fn usage_percent(reached: &BudgetReached) -> f64 {
         return 100.0;
     }
     (reached.spent / reached.max_budget * 1e4).round() / 1e2
+}
+
+/// What tells an event from all others, and its time more exactly than `timestamp`.
+fn identity(json: &mut Json, id: &EventId, at: Timestamp) {
+    json.field("event_id", id.as_str());
+    json.field("occurred_at", moment(at).as_str());
 }
 
 const fn endpoint(endpoint: Endpoint) -> &'static str {
@@ -259,6 +266,11 @@ fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
+/// RFC 3339 in UTC in whole seconds, as the seed shows its `timestamp`.
+fn second(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.as_secs()).map_or_else(|_| at.to_string(), |at| at.to_string())
+}
+
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn moment(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.as_millis())
@@ -273,5 +285,10 @@ mod tests {
     fn a_moment_has_milliseconds_and_a_z() {
         assert_eq!(moment(Timestamp::from_millis(1_705_314_600_000)), "2024-01-15T10:30:00.000Z");
         assert_eq!(moment(Timestamp::from_nanos(1_999_999)), "1970-01-01T00:00:00.001Z");
+    }
+
+    #[test]
+    fn a_second_is_written_as_the_seed_does() {
+        assert_eq!(second(Timestamp::from_millis(1_705_314_600_999)), "2024-01-15T10:30:00Z");
     }
 }
