@@ -139,13 +139,14 @@ impl Helicone {
         if !headers.keys().any(|name| name.as_str().starts_with("helicone-")) {
             return Self::default();
         }
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &str| headers.get(name).map(headers::text);
+        let own = |name: &str| text(name).map(|value| bounded(&value));
         Self {
-            request_id: text("helicone-request-id").filter(|id| is_own_id(id)).map(str::to_owned),
-            user_id: text("helicone-user-id").map(bounded),
-            session_id: text("helicone-session-id").map(bounded),
-            omit_request: text("helicone-omit-request") == Some("true"),
-            omit_response: text("helicone-omit-response") == Some("true"),
+            request_id: own("helicone-request-id").filter(|id| is_own_id(id)),
+            user_id: own("helicone-user-id"),
+            session_id: own("helicone-session-id"),
+            omit_request: text("helicone-omit-request").as_deref() == Some("true"),
+            omit_response: text("helicone-omit-response").as_deref() == Some("true"),
         }
     }
 }

@@ -24,8 +24,16 @@ pub(crate) fn authorize(
             "no API key was given: send `Authorization: Bearer <key>` (or `x-api-key`)",
         ));
     }
-    let known = shown.into_iter().flatten().find_map(|key| known(config, key));
+    let known = shown.into_iter().flatten().flat_map(keys_in).find_map(|key| known(config, key));
     known.ok_or(Refusal::WrongKey("the API key is not valid for this gateway"))
+}
+
+/// What was shown, and its two halves: Helicone's callers may send a provider's key and the gateway's
+/// in one header, with a comma between.
+fn keys_in(shown: &str) -> impl Iterator<Item = &str> {
+    let halves = shown.split_once(',').map(|(first, second)| [first, second]);
+    let halves = halves.into_iter().flatten().map(str::trim);
+    std::iter::once(shown).chain(halves.map(|half| half.strip_prefix("Bearer ").unwrap_or(half)))
 }
 
 /// Whose key it is.
@@ -169,6 +177,18 @@ mod tests {
                 headers.insert(name, value.parse().unwrap());
             }
             assert_eq!(shown_key(&headers), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn one_header_may_carry_a_provider_s_key_and_the_gateway_s() {
+        for (shown, expected) in [
+            ("a", vec!["a"]),
+            ("a, Bearer b", vec!["a, Bearer b", "a", "b"]),
+            ("a,b,c", vec!["a,b,c", "a", "b,c"]),
+            (",", vec![",", "", ""]),
+        ] {
+            assert_eq!(keys_in(shown).collect::<Vec<_>>(), expected, "{shown}");
         }
     }
 

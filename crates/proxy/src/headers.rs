@@ -1,5 +1,7 @@
 //! Which headers pass, in each direction, and which are kept.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use domain::{call::Endpoint, deployment::Dialect};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -57,18 +59,21 @@ fn is_credential(name: &HeaderName) -> bool {
 const TELLING: [&str; 8] =
     ["token", "secret", "api-key", "apikey", "api_key", "authorization", "password", "credential"];
 
+/// What begins headers that are there to be told, so that a part of a name says nothing: how many
+/// tokens are left is no secret, and Helicone's callers name their properties as they like.
+const TOLD: [&str; 3] = ["x-ratelimit-", "anthropic-ratelimit-", "helicone-property-"];
+
 /// Not to be kept: a credential by its name or by a part of it. More than what is not passed on,
-/// because what is kept is told to receivers. How many tokens are left is no secret.
+/// because what is kept is told to receivers.
 fn is_secret(name: &HeaderName) -> bool {
     let text = name.as_str();
-    let is_about_limits =
-        text.starts_with("x-ratelimit-") || text.starts_with("anthropic-ratelimit-");
+    let is_told = TOLD.iter().any(|prefix| text.starts_with(prefix));
     // One pass, and a comparison only where a part may begin: each call's headers go through here.
     let is_telling = |(at, first): (usize, u8)| {
         matches!(first, b't' | b's' | b'a' | b'p' | b'c')
             && TELLING.iter().any(|part| text.as_bytes()[at..].starts_with(part.as_bytes()))
     };
-    is_credential(name) || (!is_about_limits && text.bytes().enumerate().any(is_telling))
+    is_credential(name) || (!is_told && text.bytes().enumerate().any(is_telling))
 }
 
 /// Addressed to the gateway, or about the caller's place in its own network.
@@ -174,16 +179,21 @@ pub(crate) fn to_caller(provider: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// A header's value as text: UTF-8, or Latin-1 as older clients write it (RFC 9110, section 5.5).
+pub(crate) fn text(value: &HeaderValue) -> Cow<'_, str> {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => value.as_bytes().iter().copied().map(char::from).collect(),
+    }
+}
+
 /// Headers as a record keeps them: without credentials, within bounds.
 pub(crate) fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .filter(|(name, _)| !is_secret(name))
-        .filter_map(|(name, value)| {
-            let value = value.to_str().ok()?;
-            (value.len() <= KEPT_VALUE_BYTES_MAX)
-                .then(|| (name.as_str().to_owned(), value.to_owned()))
-        })
+        .filter(|(_, value)| value.len() <= KEPT_VALUE_BYTES_MAX)
+        .map(|(name, value)| (name.as_str().to_owned(), text(value).into_owned()))
         .take(KEPT_HEADERS_MAX)
         .collect()
 }
@@ -215,6 +225,7 @@ mod tests {
             "x-ratelimit-remaining-tokens",
             "anthropic-ratelimit-input-tokens-remaining",
             "retry-after",
+            "helicone-property-max-tokens",
             "x-toke",
         ];
         let mut headers = HeaderMap::new();
@@ -223,5 +234,14 @@ mod tests {
         }
         let kept: Vec<_> = kept(&headers).into_iter().map(|(name, _)| name).collect();
         assert_eq!(kept, others);
+    }
+
+    #[test]
+    fn a_value_beyond_ascii_is_kept_whichever_way_it_is_written() {
+        for bytes in [&b"K\xc3\xb6ln"[..], b"K\xf6ln"] {
+            let value = HeaderValue::from_bytes(bytes).unwrap();
+            let headers = HeaderMap::from_iter([(HeaderName::from_static("x-city"), value)]);
+            assert_eq!(kept(&headers), [("x-city".to_owned(), "Köln".to_owned())]);
+        }
     }
 }
