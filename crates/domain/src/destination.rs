@@ -233,7 +233,7 @@ pub enum Compression {
     /// Not at all.
     #[default]
     None,
-    /// `Content-Encoding: gzip`. Signatures cover the packed bytes.
+    /// `Content-Encoding: gzip`. Signatures cover the body before it is packed.
     Gzip,
 }
 

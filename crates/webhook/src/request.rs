@@ -108,7 +108,8 @@ impl fmt::Debug for Request {
 /// `helicone` format Helicone's under both of its names. Of the user's headers, one that is reserved
 /// or that a signature uses is left out; `Content-Type` and `User-Agent` replace ours.
 ///
-/// A destination that packs gets the same bytes in every attempt, and signatures over them.
+/// A destination that packs gets the same bytes in every attempt. Signatures cover the body before it
+/// is packed: the libraries of receivers verify text, and servers unpack before they hand a body on.
 pub fn build(
     destination: &Destination,
     id: &DeliveryId,
@@ -125,6 +126,11 @@ pub fn build(
             headers.push((Cow::Owned(name.clone()), value.expose().to_owned()));
         }
     }
+    headers.push((Cow::Borrowed("webhook-id"), id.as_str().to_owned()));
+    if let Some(signing) = signing {
+        let body = body.pieces();
+        push_signatures(&mut headers, destination.format, signing, id, body, now.as_secs());
+    }
     let body = match destination.compression {
         Compression::None => body,
         Compression::Gzip => {
@@ -132,11 +138,6 @@ pub fn build(
             gzip(&body)
         }
     };
-    headers.push((Cow::Borrowed("webhook-id"), id.as_str().to_owned()));
-    if let Some(signing) = signing {
-        let body = body.pieces();
-        push_signatures(&mut headers, destination.format, signing, id, body, now.as_secs());
-    }
     Request { method: destination.method, url: destination.url.clone(), headers, body }
 }
 

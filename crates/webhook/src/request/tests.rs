@@ -204,7 +204,7 @@ fn helicones_headers_cannot_be_overridden_where_they_sign() {
 }
 
 #[test]
-fn a_packed_body_is_the_same_in_every_attempt_and_signed_as_it_is_sent() {
+fn a_packed_body_is_the_same_in_every_attempt_and_signed_as_it_was_before() {
     let packs = Destination {
         compression: Compression::Gzip,
         signing: Some(signing()),
@@ -231,7 +231,7 @@ fn a_packed_body_is_the_same_in_every_attempt_and_signed_as_it_is_sent() {
         "evt_1",
         first.header("webhook-timestamp").unwrap(),
         first.header("webhook-signature").unwrap(),
-        &packed,
+        &unpacked,
         NOW,
         0,
     );
