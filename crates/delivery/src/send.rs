@@ -18,6 +18,7 @@ use domain::{
     delivery::Timings,
     destination::{Destination, Method, Tls},
     network::Network,
+    outbound::ForwardProxy,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use http_body_util::BodyExt;
@@ -30,22 +31,26 @@ use url::Url;
 use webhook::request::Request;
 pub use webhook::verdict::{Answer, Phase, SendError, SendErrorKind};
 
-pub use self::{
-    clients::TlsError,
-    guard::{Resolve, Resolving, SystemResolver},
-};
 use self::{
     clients::{Clients, HttpClient},
-    connect::MadeBy,
     pieces::Pieces,
+    stream::Origin,
     trace::{TRACE, Trace, millis},
+};
+pub use self::{
+    clients::{TlsError, check_tls},
+    guard::{Resolve, Resolving, SystemResolver},
 };
 
 mod clients;
 
 mod guard;
 
+mod tunnel;
+
 mod connect;
+
+mod stream;
 
 mod trace;
 
@@ -55,6 +60,9 @@ mod pieces;
 
 /// The most of an answer's body that is read. The connection of a longer one is closed.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
+
+/// Connections at once, unless the machine sets another bound.
+const CONNECTIONS_MAX: usize = 10_000;
 
 /// By which receivers say that they want no more (Svix's convention).
 const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
@@ -82,10 +90,15 @@ impl Transport for Sender {
 #[derive(Debug, Clone)]
 pub struct Sender(Arc<Clients>);
 
-/// What a sender may reach, and whom it believes.
+/// What a sender may reach, how, and whom it believes.
 pub struct Egress {
     /// Root certificates, for destinations that have none of their own.
     pub roots: RootCertStore,
+    /// What makes connections, if the gateway itself may not. It gets addresses that were vetted
+    /// here, never names.
+    pub proxy: Option<ForwardProxy>,
+    /// Connections at once, those included that wait in the pool to be used again.
+    pub connections_max: usize,
     /// Private networks that every destination may be in.
     pub networks: Vec<Network>,
     /// What makes addresses of names.
@@ -98,6 +111,8 @@ impl Egress {
         let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
         Self {
             roots: RootCertStore { roots },
+            proxy: None,
+            connections_max: CONNECTIONS_MAX,
             networks: Vec::new(),
             resolver: Box::new(SystemResolver),
         }
@@ -180,11 +195,6 @@ impl Sender {
         self.0.guard().refuse(listener);
     }
 
-    /// Passes TLS settings that attempts can be made with: for a configuration's check.
-    pub fn check_tls(&self, tls: &Tls) -> Result<(), TlsError> {
-        self.0.check(tls)
-    }
-
     /// Makes one attempt: no retry but for a pooled connection that was dead before any byte was
     /// sent, no redirect. Must run inside a tokio runtime with network and time.
     ///
@@ -244,7 +254,7 @@ async fn attempt(
             if matches!(phase, Phase::Answer | Phase::Send) {
                 timings.answer_ms = Some(millis(begun.elapsed().saturating_sub(connected)));
             }
-            Err(explain::timed_out(phase))
+            Err(explain::timed_out(phase, received_on(&connection)))
         }
     };
     (address, timings, answer)
@@ -286,14 +296,23 @@ fn connection_of(
     connection: &CaptureConnection,
     trace: &Arc<Trace>,
 ) -> (Option<SocketAddr>, Timings) {
-    let mut extras = http::Extensions::new();
-    if let Some(connected) = connection.connection_metadata().as_ref() {
-        connected.get_extras(&mut extras);
-    }
-    match extras.get::<MadeBy>() {
-        Some(MadeBy(by)) if !Arc::ptr_eq(by, trace) => (by.address(), Timings::default()),
+    match origin_of(connection) {
+        Some(Origin { made_by, .. }) if !Arc::ptr_eq(&made_by, trace) => {
+            (made_by.address(), Timings::default())
+        }
         _ => (trace.address(), trace.timings()),
     }
+}
+
+/// Bytes that the receiver answered with so far.
+fn received_on(connection: &CaptureConnection) -> usize {
+    origin_of(connection).map_or(0, |origin| origin.received.load(Ordering::Relaxed))
+}
+
+fn origin_of(connection: &CaptureConnection) -> Option<Origin> {
+    let mut extras = http::Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+    extras.remove()
 }
 
 async fn read(response: http::Response<Incoming>, deadline: Instant) -> Answer {

@@ -268,9 +268,15 @@ async fn a_receiver_that_never_answers_costs_its_timeout() {
         }
     })
     .await;
-    for receiver in [silent, dripping, promising] {
+    for (receiver, says) in [
+        (silent, "connected, but no answer before the deadline"),
+        (dripping, "bytes of it came"),
+        (promising, "bytes of it came"),
+    ] {
         let sent = send_once(&receiver.url(), SHORT).await;
         assert_eq!(kind(&sent), SendErrorKind::Timeout(Phase::Answer));
+        let message = &sent.answer.as_ref().unwrap_err().message;
+        assert!(message.ends_with(says), "{message}");
         assert_eq!(sent.address, Some(receiver.address));
         assert!(SHORT <= sent.duration && sent.duration < PATIENT, "{:?}", sent.duration);
     }

@@ -23,7 +23,15 @@ use rustls::{
     },
 };
 
-use super::{Egress, SenderError, connect::Connector, guard::Guard, pieces::Pieces};
+use tokio::sync::Semaphore;
+
+use super::{
+    Egress, SenderError,
+    connect::{Connector, Way},
+    guard::Guard,
+    pieces::Pieces,
+    tunnel::Tunnels,
+};
 
 /// The most that an answer's head may take, 1xx answers before it not counted.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -50,9 +58,12 @@ pub enum TlsError {
     /// A root certificate is none, or there is none at all.
     #[error("could not trust a root certificate")]
     Root(#[source] rustls::Error),
-    /// There is no certificate in the PEM.
-    #[error("the PEM of the {0} has no certificate")]
-    Empty(&'static str),
+    /// There is no certificate in the PEM of the roots.
+    #[error("the PEM of the root certificates has no certificate")]
+    NoRoot,
+    /// There is no certificate in the PEM of the client's.
+    #[error("the PEM of the client's certificate has no certificate")]
+    NoChain,
     /// The client's certificates are no PEM.
     #[error("could not read the client's certificate")]
     Chain(#[source] pem::Error),
@@ -67,7 +78,7 @@ pub enum TlsError {
 /// All clients of one sender.
 #[derive(Debug)]
 pub(super) struct Clients {
-    guard: Arc<Guard>,
+    way: Way,
     roots: Arc<RootCertStore>,
     private: HttpClient,
     strict: HttpClient,
@@ -77,22 +88,23 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(egress: Egress) -> Result<Self, SenderError> {
-        let Egress { roots, networks, resolver } = egress;
+        let Egress { roots, proxy, connections_max, networks, resolver } = egress;
         let guard = Guard::new(resolver, networks);
+        let way = Way {
+            guard: Arc::clone(&guard),
+            proxy: proxy.as_ref().map(Tunnels::new).map(Arc::new),
+            places: Arc::new(Semaphore::new(connections_max)),
+        };
         let roots = Arc::new(roots);
         let tls = builder().map_err(SenderError::Tls)?.with_root_certificates(Arc::clone(&roots));
         let tls = finish(tls.with_no_client_auth());
-        let client = |allow_private| client(&guard, allow_private, &tls);
+        let client = |allow_private| client(&way, allow_private, &tls);
         let (private, strict) = (client(true), client(false));
-        Ok(Self { guard, roots, private, strict, own: Mutex::default() })
+        Ok(Self { way, roots, private, strict, own: Mutex::default() })
     }
 
     pub(super) fn guard(&self) -> &Guard {
-        &self.guard
-    }
-
-    pub(super) fn check(&self, tls: &Tls) -> Result<(), TlsError> {
-        self.config(tls).map(|_| ())
+        &self.way.guard
     }
 
     /// The client for a destination.
@@ -109,30 +121,36 @@ impl Clients {
         if let Some((.., client)) = known.find(|(t, a, _)| t == tls && *a == allow_private) {
             return Ok(client.clone());
         }
-        let made = client(&self.guard, allow_private, &self.config(tls)?);
+        let made = client(&self.way, allow_private, &config(&self.roots, tls)?);
         if own.len() == OWN_TLS_CLIENTS_MAX {
             own.pop_front();
         }
         own.push_back((tls.clone(), allow_private, made.clone()));
         Ok(made)
     }
+}
 
-    fn config(&self, tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
-        let roots = match &tls.roots {
-            None => Arc::clone(&self.roots),
-            Some(text) => Arc::new(roots(text)?),
-        };
-        let config = builder().map_err(TlsError::Root)?.with_root_certificates(roots);
-        let Some(client) = &tls.client else { return Ok(finish(config.with_no_client_auth())) };
-        let chain = certificates(&client.chain).map_err(TlsError::Chain)?;
-        if chain.is_empty() {
-            return Err(TlsError::Empty("client"));
-        }
-        let key = PrivateKeyDer::from_pem_slice(client.key.expose().as_bytes());
-        let key = key.map_err(TlsError::Key)?;
-        let config: ConfigBuilder<ClientConfig, WantsClientCert> = config;
-        Ok(finish(config.with_client_auth_cert(chain, key).map_err(TlsError::Client)?))
+/// Passes TLS settings that attempts can be made with.
+pub fn check_tls(tls: &Tls) -> Result<(), TlsError> {
+    config(&Arc::new(RootCertStore::empty()), tls).map(|_| ())
+}
+
+/// The settings of a destination's own; `bundled` where it names no roots.
+fn config(bundled: &Arc<RootCertStore>, tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match &tls.roots {
+        None => Arc::clone(bundled),
+        Some(text) => Arc::new(roots(text)?),
+    };
+    let config = builder().map_err(TlsError::Root)?.with_root_certificates(roots);
+    let Some(client) = &tls.client else { return Ok(finish(config.with_no_client_auth())) };
+    let chain = certificates(&client.chain).map_err(TlsError::Chain)?;
+    if chain.is_empty() {
+        return Err(TlsError::NoChain);
     }
+    let key = PrivateKeyDer::from_pem_slice(client.key.expose().as_bytes());
+    let key = key.map_err(TlsError::Key)?;
+    let config: ConfigBuilder<ClientConfig, WantsClientCert> = config;
+    Ok(finish(config.with_client_auth_cert(chain, key).map_err(TlsError::Client)?))
 }
 
 fn roots(text: &str) -> Result<RootCertStore, TlsError> {
@@ -140,7 +158,7 @@ fn roots(text: &str) -> Result<RootCertStore, TlsError> {
     for root in certificates(text).map_err(TlsError::Roots)? {
         store.add(root).map_err(TlsError::Root)?;
     }
-    if store.is_empty() { Err(TlsError::Empty("roots")) } else { Ok(store) }
+    if store.is_empty() { Err(TlsError::NoRoot) } else { Ok(store) }
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
@@ -157,7 +175,7 @@ fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn client(guard: &Arc<Guard>, allow_private: bool, tls: &Arc<ClientConfig>) -> HttpClient {
+fn client(way: &Way, allow_private: bool, tls: &Arc<ClientConfig>) -> HttpClient {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
@@ -165,5 +183,5 @@ fn client(guard: &Arc<Guard>, allow_private: bool, tls: &Arc<ClientConfig>) -> H
         .http1_max_buf_size(HEAD_BYTES_MAX)
         // Receivers that compare names by case expect the documents' spelling.
         .http1_title_case_headers(true)
-        .build(Connector::new(Arc::clone(guard), allow_private, Arc::clone(tls)))
+        .build(Connector::new(way.clone(), allow_private, Arc::clone(tls)))
 }

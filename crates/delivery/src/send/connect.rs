@@ -1,28 +1,22 @@
-//! The connector: asks the guard for addresses that passed, dials exactly those, and speaks TLS
-//! over that. A name is resolved once for each connection.
+//! The connector: asks the guard for addresses that passed, dials exactly those or has the proxy dial
+//! them, and speaks TLS over that. A name is resolved once for each connection.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{self, Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, task, time::Duration};
 
 use http::{Uri, uri::Scheme};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{client::proxy::matcher::Intercept, rt::TokioIo};
 use rustls::ClientConfig;
-use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::timeout};
 use tower::Service;
 use webhook::{address::Refusal, verdict::Phase};
 
-use super::{guard::Guard, trace::Trace};
+use super::{
+    guard::Guard,
+    stream::Stream,
+    trace::Trace,
+    tunnel::{self, Tunnels},
+};
 
 /// How long each phase of a connection may take, beside the attempt's own deadline. They also end
 /// connections whose attempt found another one meanwhile.
@@ -60,6 +54,16 @@ pub(super) enum ConnectError {
     /// No address took the connection; this is the first one's failure.
     #[error("could not connect to {address}")]
     Dial { address: SocketAddr, source: io::Error },
+    /// The proxy did not connect to any address; this is the first one's failure.
+    #[error("could not connect to {address} through the proxy")]
+    Proxy { address: SocketAddr, source: BoxError },
+    /// All connections that may be open at once are.
+    #[error(
+        "no connection was free for {} s: all that deliveries may have open at once are in use; allow \
+         the gateway more open files",
+        .limit.as_secs()
+    )]
+    NoPlace { limit: Duration },
     /// A phase took longer than it may.
     #[error("{} took more than {} s", phase_name(*.phase), .limit.as_secs())]
     TimedOut { phase: Phase, limit: Duration },
@@ -73,34 +77,53 @@ const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
+/// What all connections share.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    pub(super) guard: Arc<Guard>,
+    pub(super) proxy: Option<Arc<Tunnels>>,
+    /// One for each connection that may be open.
+    pub(super) places: Arc<Semaphore>,
+}
+
 /// Connects to `http` and `https` URLs, guarded and within the phases' time-outs.
 #[derive(Debug, Clone)]
-pub(super) struct Connector(HttpsConnector<GuardedTcp>);
+pub(super) struct Connector {
+    https: HttpsConnector<GuardedTcp>,
+    places: Arc<Semaphore>,
+}
 
 impl Connector {
-    pub(super) fn new(guard: Arc<Guard>, allow_private: bool, tls: Arc<ClientConfig>) -> Self {
-        Self((GuardedTcp { guard, allow_private }, tls).into())
+    pub(super) fn new(way: Way, allow_private: bool, tls: Arc<ClientConfig>) -> Self {
+        let places = Arc::clone(&way.places);
+        Self { https: (GuardedTcp { way, allow_private }, tls).into(), places }
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Stream>;
+    type Response = TokioIo<Stream>;
     type Error = BoxError;
-    type Future = BoxFuture<Self::Response, BoxError>;
+    type Future = BoxFuture<TokioIo<Stream>, BoxError>;
 
     fn poll_ready(&mut self, ctx: &mut task::Context<'_>) -> task::Poll<Result<(), BoxError>> {
-        self.0.poll_ready(ctx)
+        self.https.poll_ready(ctx)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let trace = Trace::current();
-        let mut connecting = Box::pin(self.0.call(uri));
+        let places = Arc::clone(&self.places);
+        let mut connecting = Box::pin(self.https.call(uri));
         Box::pin(async move {
+            trace.enter(Phase::Connect);
+            let Ok(place) = timeout(DIAL_TIMEOUT, places.acquire_owned()).await else {
+                return Err(ConnectError::NoPlace { limit: DIAL_TIMEOUT }.into());
+            };
+            let place = place.expect("nobody closes it");
             loop {
                 // The phases before TLS have limits of their own; when TLS begins is not known here.
                 if let Ok(outcome) = timeout(LOOK_EVERY, connecting.as_mut()).await {
                     trace.end();
-                    return outcome;
+                    return Ok(TokioIo::new(Stream::new(outcome?, trace, place)));
                 }
                 if trace.is_in_tls_for(TLS_TIMEOUT) {
                     let limit = TLS_TIMEOUT;
@@ -114,12 +137,12 @@ impl Service<Uri> for Connector {
 /// Makes TCP connections to addresses that passed.
 #[derive(Debug, Clone)]
 struct GuardedTcp {
-    guard: Arc<Guard>,
+    way: Way,
     allow_private: bool,
 }
 
 impl Service<Uri> for GuardedTcp {
-    type Response = Stream;
+    type Response = TokioIo<TcpStream>;
     type Error = ConnectError;
     type Future = BoxFuture<Self::Response, ConnectError>;
 
@@ -129,7 +152,7 @@ impl Service<Uri> for GuardedTcp {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let (trace, allow_private) = (Trace::current(), self.allow_private);
-        let guard = Arc::clone(&self.guard);
+        let Way { guard, proxy, .. } = self.way.clone();
         Box::pin(async move {
             let host = uri.host().ok_or(ConnectError::NoHost)?;
             let is_https = uri.scheme() == Some(&Scheme::HTTPS);
@@ -138,17 +161,27 @@ impl Service<Uri> for GuardedTcp {
             let resolving = guard.resolve(host, port, allow_private);
             let addresses = within(Phase::Resolve, RESOLVE_TIMEOUT, resolving).await?;
             trace.enter(Phase::Connect);
-            let stream = within(Phase::Connect, DIAL_TIMEOUT, dial(&addresses, &trace)).await?;
+            let proxy = proxy.and_then(|proxy| proxy.for_destination(&uri));
+            let stream = match &proxy {
+                Some(proxy) => {
+                    let tunneling = dial_through(proxy, &addresses, &trace);
+                    within(Phase::Connect, DIAL_TIMEOUT, tunneling).await?
+                }
+                None => within(Phase::Connect, DIAL_TIMEOUT, dial(&addresses, &trace)).await?,
+            };
             let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
             let refused = |source| ConnectError::Refused { host: host.to_owned(), source };
-            if let Ok((local, peer)) = ends {
+            // Behind a proxy, the other end is the proxy.
+            if let Ok((local, peer)) = ends
+                && proxy.is_none()
+            {
                 trace.dial(peer);
                 guard.vet_connected(local, peer).map_err(refused)?;
             }
             if is_https {
                 trace.enter(Phase::Tls);
             }
-            Ok(Stream { io: TokioIo::new(stream), made_by: trace })
+            Ok(TokioIo::new(stream))
         })
     }
 }
@@ -195,69 +228,31 @@ async fn dial(addresses: &[SocketAddr], trace: &Trace) -> Result<TcpStream, Conn
     }
 }
 
+/// The first connection that the proxy makes.
+async fn dial_through(
+    proxy: &Intercept,
+    addresses: &[SocketAddr],
+    trace: &Trace,
+) -> Result<TcpStream, ConnectError> {
+    let mut first_failure = None;
+    for address in addresses.iter().take(ADDRESSES_MAX) {
+        trace.dial(*address);
+        match tunnel::through(proxy, *address).await {
+            Ok(stream) => return Ok(stream),
+            Err(source) => {
+                first_failure.get_or_insert(ConnectError::Proxy { address: *address, source });
+            }
+        }
+    }
+    Err(first_failure.unwrap_or(ConnectError::NoAddress { host: String::new() }))
+}
+
 async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let failed = |source| ConnectError::Dial { address, source };
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     // A head and a small body in two packets must not wait for an acknowledgement in between.
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
-}
-
-/// A TCP connection that knows by which attempt it was made.
-#[derive(Debug)]
-pub(super) struct Stream {
-    io: TokioIo<TcpStream>,
-    made_by: Arc<Trace>,
-}
-
-/// By which attempt a connection was made, as the client hands it on.
-#[derive(Debug, Clone)]
-pub(super) struct MadeBy(pub(super) Arc<Trace>);
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        self.io.connected().extra(MadeBy(Arc::clone(&self.made_by)))
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
 }
 
 #[cfg(test)]

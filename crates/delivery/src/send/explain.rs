@@ -5,11 +5,18 @@ use std::{error::Error, io};
 use hyper_util::client::legacy;
 use webhook::verdict::{Phase, SendError, SendErrorKind};
 
-use super::connect::ConnectError;
+use super::{connect::ConnectError, stream::TooMuch};
 
-/// What the passing of the deadline means.
-pub(super) fn timed_out(phase: Phase) -> SendError {
+/// What the passing of the deadline means, with so many bytes of an answer there.
+pub(super) fn timed_out(phase: Phase, received: usize) -> SendError {
     let message = match phase {
+        Phase::Answer if received > 0 => {
+            let message = format!(
+                "connected, but the answer's head did not end before the deadline; {received} bytes \
+                 of it came"
+            );
+            return SendError { kind: SendErrorKind::Timeout(phase), message };
+        }
         Phase::Resolve => "the name was not resolved before the deadline",
         Phase::Connect => "no connection before the deadline",
         Phase::Tls => "connected, but no TLS session before the deadline",
@@ -24,6 +31,9 @@ pub(super) fn failed(error: &legacy::Error) -> SendError {
     for cause in causes(error) {
         if let Some(connect) = cause.downcast_ref::<ConnectError>() {
             return SendError { kind: kind_of(connect), message: chain(connect) };
+        }
+        if cause.is::<TooMuch>() {
+            return SendError { kind: SendErrorKind::Protocol, message: cause.to_string() };
         }
         if cause.is::<rustls::Error>() {
             return prefixed(SendErrorKind::Tls, "TLS failed", cause);
@@ -53,7 +63,9 @@ fn kind_of(error: &ConnectError) -> SendErrorKind {
         ConnectError::NoHost => SendErrorKind::Request,
         ConnectError::Resolve { .. } | ConnectError::NoAddress { .. } => SendErrorKind::Dns,
         ConnectError::Refused { source, .. } => SendErrorKind::Refused(*source),
-        ConnectError::Dial { .. } => SendErrorKind::Connect,
+        ConnectError::Dial { .. } | ConnectError::Proxy { .. } | ConnectError::NoPlace { .. } => {
+            SendErrorKind::Connect
+        }
         ConnectError::TimedOut { phase, .. } => SendErrorKind::Timeout(*phase),
     }
 }
