@@ -17,6 +17,8 @@ use crate::{
 const SECRET: &str = "secret";
 /// The slot of the secret before it, during a rotation's overlap.
 const PREVIOUS: &str = "previous";
+/// The slot of the key of the certificate that the gateway shows.
+const CLIENT_KEY: &str = "client_key";
 /// What begins the slot of a header's value.
 const HEADER: &str = "header:";
 
@@ -102,6 +104,9 @@ impl Record {
                 secret.expose().clone_into(value);
             }
         }
+        if let Some(tls) = &mut spec.tls {
+            tls.client_key = slot(CLIENT_KEY).map(|key| key.expose().to_owned());
+        }
         spec.enabled = Some(stored.enabled);
         Ok(Self {
             id: stored.id,
@@ -124,6 +129,8 @@ impl Record {
         for (name, value) in spec.headers.iter_mut().flatten() {
             secrets.push((format!("{HEADER}{name}"), Secret::new(&std::mem::take(value))));
         }
+        let client_key = spec.tls.as_mut().and_then(|tls| tls.client_key.take());
+        secrets.extend(client_key.map(|key| (CLIENT_KEY.to_owned(), Secret::new(&key))));
         spec.secret = None;
         let document = Document {
             destination: spec,
@@ -165,6 +172,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::spec::TlsSpec;
 
     #[test]
     fn a_record_comes_back_whole_and_its_stored_text_holds_no_secret() {
@@ -177,6 +185,11 @@ mod tests {
                 name: Some("audit".to_owned()),
                 url: Some("https://receiver.example/".to_owned()),
                 headers: Some(headers),
+                tls: Some(TlsSpec {
+                    client_certificate: Some("public".to_owned()),
+                    client_key: Some("canary-key".to_owned()),
+                    ..TlsSpec::default()
+                }),
                 enabled: Some(false),
                 ..DestinationSpec::default()
             },
@@ -192,6 +205,7 @@ mod tests {
         let back = Record::from_stored(stored.clone()).unwrap();
         assert_eq!(back.to_stored(), stored);
         assert_eq!(back.spec.headers.unwrap()["X-Token"], "canary-header");
+        assert_eq!(back.spec.tls.unwrap().client_key.unwrap(), "canary-key");
         assert_eq!(back.previous.unwrap().1, Timestamp::from_millis(5));
     }
 }

@@ -126,6 +126,9 @@ pub struct DestinationSpec {
     /// How bodies are packed. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<CompressionName>,
+    /// TLS towards it, where that is not as for every destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// Whether deliveries go one by one in order: one that fails holds up the rest until it passes or
     /// is given up. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +137,22 @@ pub struct DestinationSpec {
     /// pause. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+}
+
+/// Whom the gateway trusts and what it shows of itself.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSpec {
+    /// Root certificates as PEM, trusted in place of the bundled ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// A chain as PEM, the gateway's own certificate first, for receivers that ask for one (mTLS).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// Its private key as PEM (PKCS#8, PKCS#1 or SEC1, not encrypted). A secret: it is masked when it
+    /// is read, and a masked one that is written changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
 }
 
 /// What narrows the events of one type. What is left out narrows nothing.

@@ -26,7 +26,11 @@ use crate::{
     record::{Door, Record},
     request::{read_object, read_object_if_any},
     service::{Console, New, NewSecret, ServiceError},
-    spec::{DestinationSpec, describe::mask, read_fields, read_rest},
+    spec::{
+        DestinationSpec,
+        describe::{MASK, mask},
+        read_fields, read_rest,
+    },
 };
 
 /// How long the secret before signs too, unless the request says otherwise.
@@ -355,6 +359,12 @@ fn apply(
         if let Some(kept) = was.get(name).filter(|kept| mask(kept) == *value) {
             kept.clone_into(value);
         }
+    }
+    let key_before = before.tls.and_then(|tls| tls.client_key);
+    if let Some(tls) = &mut record.spec.tls
+        && tls.client_key.as_deref() == Some(MASK)
+    {
+        tls.client_key = key_before;
     }
     let is_masked =
         |secret: &str| record.secret.as_ref().is_some_and(|s| mask(s.expose()) == secret);

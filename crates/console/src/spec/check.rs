@@ -151,7 +151,7 @@ impl Checker<'_> {
             signing,
             // The client opens what the operator opened, whoever made the destination.
             allow_private: false,
-            tls: None,
+            tls: self.tls(),
             strict_order: spec.strict_order.unwrap_or(false),
             backup: None,
         }
@@ -425,6 +425,8 @@ pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
         Host::Domain(_) => None,
     }
 }
+
+mod tls;
 
 #[cfg(test)]
 mod tests;

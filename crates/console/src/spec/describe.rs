@@ -1,15 +1,18 @@
 //! A destination as a spec: every setting as it is in force, and no secret.
 
 use domain::{
-    destination::{Destination, EventFilter, FilterRules, Format},
+    destination::{Destination, EventFilter, FilterRules, Format, Tls},
     event::EventType,
 };
 use webhook::format::events_per_body_max;
 
 use super::{
     DestinationSpec, FilterSpec, FormatName, LogicName, RuleGroupSpec, RuleSpec, RuleValue,
-    RulesSpec,
+    RulesSpec, TlsSpec,
 };
+
+/// A secret of which nothing is shown.
+pub(crate) const MASK: &str = "***";
 
 /// Texts shorter than this show nothing of themselves.
 const SHOWN_CHARS_MIN: usize = 24;
@@ -19,7 +22,7 @@ const SHOWN_CHARS_MIN: usize = 24;
 pub(crate) fn mask(secret: &str) -> String {
     let chars: Vec<char> = secret.chars().collect();
     if chars.len() < SHOWN_CHARS_MIN {
-        return "***".to_owned();
+        return MASK.to_owned();
     }
     let prefix = ["whsec_", "whsk_"].into_iter().find(|prefix| secret.starts_with(prefix));
     let start = prefix.map_or_else(|| chars[..4].iter().collect(), str::to_owned);
@@ -33,7 +36,7 @@ pub(crate) fn is_mask(text: &str) -> bool {
         let is_start = matches!(start, "whsec_" | "whsk_") || start.chars().count() == 4;
         is_start && end.chars().count() == 4
     };
-    text == "***" || text.split_once("...").is_some_and(has_ends)
+    text == MASK || text.split_once("...").is_some_and(has_ends)
 }
 
 /// Every setting of a destination, as it is in force; secrets are masked.
@@ -66,6 +69,7 @@ pub(crate) fn describe(destination: &Destination) -> DestinationSpec {
         timeout_ms: u32::try_from(destination.timeout.as_millis()).ok(),
         privacy: Some(destination.privacy),
         compression: Some(destination.compression.into()),
+        tls: destination.tls.as_ref().map(describe_tls),
         strict_order: Some(destination.strict_order),
         ..DestinationSpec::default()
     };
@@ -79,7 +83,20 @@ pub(crate) fn masked(spec: &DestinationSpec) -> DestinationSpec {
         *value = mask(value);
     }
     spec.secret = spec.secret.as_deref().map(mask);
+    if let Some(key) = spec.tls.as_mut().and_then(|tls| tls.client_key.as_mut()) {
+        MASK.clone_into(key);
+    }
     spec
+}
+
+/// Certificates are public; of a key nothing is shown.
+fn describe_tls(tls: &Tls) -> TlsSpec {
+    let client = tls.client.as_ref();
+    TlsSpec {
+        ca: tls.roots.clone(),
+        client_certificate: client.map(|client| client.chain.clone()),
+        client_key: client.map(|_| MASK.to_owned()),
+    }
 }
 
 fn with_format(spec: DestinationSpec, format: Format) -> DestinationSpec {

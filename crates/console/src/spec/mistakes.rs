@@ -79,7 +79,8 @@ impl Finder<'_> {
             }
         }
         if self.problems.len() == before && before < PROBLEMS_MAX {
-            let is_secret = path == "secret" || path.starts_with("headers.");
+            let is_secret =
+                path == "secret" || path.starts_with("headers.") || path.starts_with("tls.");
             let message = if is_secret { "must be text".to_owned() } else { reworded(&error) };
             self.problems.push(FieldProblem::new(path, message));
         }

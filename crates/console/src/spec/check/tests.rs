@@ -7,6 +7,11 @@ use crate::{
     spec::{describe::describe, read_fields},
 };
 
+const ROOT: &str = include_str!("../../../../delivery/tests/data/other-root.pem");
+const CHAIN: &str = include_str!("../../../../delivery/tests/data/client.pem");
+const KEY: &str = include_str!("../../../../delivery/tests/data/client.key.pem");
+const OTHER_KEY: &str = include_str!("../../../../delivery/tests/data/own.key.pem");
+
 fn spec(more: &Value) -> DestinationSpec {
     let mut given = json!({"name": "audit", "url": "https://receiver.example/hooks"});
     for (key, value) in more.as_object().cloned().unwrap_or_default() {
@@ -45,11 +50,17 @@ fn what_is_described_stands_for_the_same_destination() {
         json!({"format": "cloudevents", "mode": "batch", "compression": "gzip",
                "event_types": ["streaming", "destination.disabled", "completion"]}),
         json!({"format": "litellm_alert", "rate_limit": 7, "timeout_ms": 900}),
+        json!({"tls": {"ca": ROOT}}),
+        json!({"tls": {"client_certificate": CHAIN, "client_key": KEY}}),
         json!({"filters": filters, "privacy": true, "strict_order": true,
                "signed_content": "body"}),
     ] {
         let destination = checked(&more).unwrap();
-        let described = DestinationSpec { secret: None, ..describe(&destination) };
+        let mut described = DestinationSpec { secret: None, ..describe(&destination) };
+        if let Some(key) = described.tls.as_mut().and_then(|tls| tls.client_key.as_mut()) {
+            assert_eq!(*key, "***", "of a key nothing is shown");
+            KEY.clone_into(key);
+        }
         let secrets = destination.signing.clone().map(|signing| signing.secrets);
         let again = check(&described, &secrets.unwrap_or_default(), &policy());
         assert_eq!(again, Ok(destination), "{more}");
@@ -153,4 +164,46 @@ fn a_key_may_be_named_by_its_hash() {
     let more = json!({"filters": {"error": {"keys": [hash, "other"]}}});
     let destination = check(&spec(&more), &[], &policy).unwrap();
     assert_eq!(destination.filters[0].1.keys, ["app", "other"]);
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_used_are_told_apart() {
+    let broken = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
+    let long = "x".repeat(100_000);
+    for (tls, expected) in [
+        (json!({"ca": "nothing"}), &["tls.ca holds"][..]),
+        (json!({"ca": broken}), &["tls.ca holds"]),
+        (json!({"ca": KEY}), &["tls.ca holds"]),
+        (json!({"ca": long}), &["tls.ca must have", "tls.ca holds"]),
+        (json!({"client_certificate": CHAIN}), &["tls.client_key is missing"]),
+        (json!({"client_key": KEY}), &["tls.client_certificate is missing"]),
+        (
+            json!({"client_certificate": CHAIN, "client_key": OTHER_KEY}),
+            &["tls.client_key holds a key that does not fit"],
+        ),
+        (
+            json!({"ca": "", "client_certificate": "", "client_key": KEY}),
+            &["tls.ca holds", "tls.client_certificate holds"],
+        ),
+        (
+            json!({"client_certificate": CHAIN, "client_key": "secret"}),
+            &["tls.client_key holds no private key"],
+        ),
+        (
+            json!({"client_certificate": CHAIN, "client_key": "***"}),
+            &["tls.client_key is a masked value"],
+        ),
+    ] {
+        let problems = checked(&json!({"tls": tls})).unwrap_err();
+        let fit = problems.len() == expected.len()
+            && problems.iter().zip(expected).all(|(problem, start)| problem.starts_with(start));
+        assert!(fit, "{problems:?} should be {expected:?}");
+    }
+    let plain = json!({"url": "http://receiver.example/", "tls": {"ca": ROOT}});
+    let problems = checked(&plain).unwrap_err();
+    assert!(
+        problems.iter().any(|problem| problem.starts_with("tls has no effect")),
+        "{problems:?}"
+    );
+    assert_eq!(checked(&json!({"tls": {}})).unwrap().tls, None);
 }
