@@ -32,6 +32,18 @@ pub fn arrive(now: Timestamp, random: u64, stream: bool) -> Arc<Call> {
     Arc::new(Call { id: CallId::new(now, bytes), arrived_at: now, stream, ..sample::call() })
 }
 
+/// What told a call apart, below 2^62, by the id of an event of it: the low bits of a `UUIDv7`.
+pub fn number(event: &str) -> Option<u64> {
+    const BITS: u32 = 62;
+    let low = event.strip_prefix("evt_")?.get(16..32)?;
+    Some(u64::from_str_radix(low, 16).ok()? & ((1 << BITS) - 1))
+}
+
+/// When a call arrived, in milliseconds of the wall clock, by the id of an event of it.
+pub fn arrived_at_ms(event: &str) -> Option<u64> {
+    u64::from_str_radix(event.strip_prefix("evt_")?.get(..12)?, 16).ok()
+}
+
 /// Tokens of its stream, counted from `first`.
 pub fn piece(call: &Arc<Call>, now: Timestamp, first: u32, count: u32) -> Record {
     let delta = |token_index| Delta {

@@ -15,6 +15,10 @@ pub mod oracle;
 
 pub mod mutation;
 
+pub mod isolation;
+
+pub mod outage;
+
 pub mod calls;
 
 pub mod receiver;

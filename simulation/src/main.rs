@@ -9,9 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use simulation::{
+    isolation,
     oracle::Counts,
+    outage,
     scenario::Scenario,
     world::{Options, Report, run},
 };
@@ -34,6 +36,31 @@ struct Arguments {
     /// And so many from one on that nobody has chosen.
     #[arg(long, default_value_t = 0)]
     fresh: u64,
+    #[command(subcommand)]
+    measure: Option<Measure>,
+}
+
+/// What is measured, not searched for.
+#[derive(Debug, Subcommand)]
+enum Measure {
+    /// What one bad receiver of a hundred costs the others, in virtual time.
+    Isolation {
+        /// Seconds of traffic.
+        #[arg(long, default_value_t = 60)]
+        secs: u32,
+        /// Calls in each second.
+        #[arg(long, default_value_t = 50)]
+        calls_per_second: u32,
+    },
+    /// What a day without a receiver costs, at 1,000 calls a second: memory, rows, time.
+    Outage {
+        /// Hours for which it is down.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        /// Calls that end in each second.
+        #[arg(long, default_value_t = 1_000)]
+        calls_per_second: u64,
+    },
 }
 
 #[derive(Default)]
@@ -47,6 +74,19 @@ struct Total {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match arguments.measure {
+        Some(Measure::Isolation { secs, calls_per_second }) => {
+            return measure_isolation(isolation::Plan {
+                destinations: 100,
+                secs,
+                calls_per_second,
+            });
+        }
+        Some(Measure::Outage { hours, calls_per_second }) => {
+            return measure_outage(outage::Plan { outage_secs: hours * 3_600, calls_per_second });
+        }
+        None => {}
+    }
     if let Some(seed) = arguments.seed {
         return run_one(seed, arguments.trace);
     }
@@ -54,6 +94,33 @@ fn main() -> ExitCode {
     // Short enough to be typed again.
     let first = u64::from(fastrand::u32(..));
     run_many(&[chosen, first..first + arguments.fresh])
+}
+
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn measure_isolation(plan: isolation::Plan) -> ExitCode {
+    let rows = isolation::measure(plan);
+    let mut is_kept = true;
+    for row in &rows {
+        let moved = row.moved_from(&rows[0]);
+        println!("{row}  p99 moved by {:+.1} %", 100.0 * moved);
+        for problem in row.problems(&rows[0]) {
+            is_kept = false;
+            println!("FAILED {problem}");
+        }
+    }
+    if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn measure_outage(plan: outage::Plan) -> ExitCode {
+    let begun = Instant::now();
+    let figures = outage::run(plan);
+    println!("{figures}");
+    println!("computed in        {:.1} s", begun.elapsed().as_secs_f64());
+    for problem in figures.problems() {
+        println!("FAILED {problem}");
+    }
+    if figures.problems().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[expect(clippy::print_stdout, reason = "a command line tool")]

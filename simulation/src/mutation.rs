@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use delivery::config::Config;
 use domain::{
     delivery::{DeadLetter, Parked},
     destination::Destination,
+    event::EventType,
     id::{DeliveryId, DestinationName},
     record::Sequence,
     time::Timestamp,
@@ -16,9 +18,12 @@ use store::{
     lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, Lanes, LanesError, Settlement},
 };
 use tokio::sync::watch;
-use webhook::request::Request;
+use webhook::{
+    request::Request,
+    verdict::{Answer, SendError},
+};
 
-use crate::oracle::Rule;
+use crate::{engine::disk::Disk, oracle::Rule};
 
 /// A mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +60,27 @@ pub enum Mutation {
     IgnoresPause,
     /// Some events are not wanted any more.
     WantsLess,
+    /// Events are sent that nobody asked for.
+    WantsMore,
+    /// A receiver that wants no more gets more.
+    IgnoresGone,
+    /// Whatever a receiver answers is taken for a success.
+    TrustsAnyAnswer,
+    /// What was acknowledged is sent once more.
+    SendsOnceMore,
+    /// The backup gets ids of its own.
+    BackupHasOwnIds,
+    /// Parked rows come back as never due.
+    ForgetsToRetry,
+    /// Dead letters do not outlive the gateway.
+    LosesLetters,
+    /// A stop takes longer than it may.
+    StopsSlowly,
 }
 
 impl Mutation {
     /// All of them, and the rules of which one must find it.
-    pub const ALL: [(Self, &'static [Rule]); 16] = [
+    pub const ALL: [(Self, &'static [Rule]); 24] = [
         (Self::CursorRunsAhead, &[Rule::CursorPassed]),
         (Self::ForgetsParked, &[Rule::CursorPassed]),
         (Self::ForgetsDead, &[Rule::Lost, Rule::CursorPassed]),
@@ -76,6 +97,14 @@ impl Mutation {
         (Self::HoldsPieces, &[Rule::PieceOverlaps]),
         (Self::IgnoresPause, &[Rule::SentWhilePaused]),
         (Self::WantsLess, &[Rule::CursorPassed]),
+        (Self::WantsMore, &[Rule::Unasked]),
+        (Self::IgnoresGone, &[Rule::SentWhilePaused]),
+        (Self::TrustsAnyAnswer, &[Rule::CursorPassed]),
+        (Self::SendsOnceMore, &[Rule::SentAgain]),
+        (Self::BackupHasOwnIds, &[Rule::Unstable]),
+        (Self::ForgetsToRetry, &[Rule::Stuck]),
+        (Self::LosesLetters, &[Rule::Lost]),
+        (Self::StopsSlowly, &[Rule::SlowStop]),
     ];
 
     /// The destination as delivery gets it.
@@ -91,19 +120,49 @@ impl Mutation {
             Some(Self::IgnoresQueueSize) => got.queue_size = usize::MAX,
             Some(Self::IgnoresOrder) => got.strict_order = false,
             Some(Self::WantsLess) => drop(got.event_types.pop()),
+            Some(Self::WantsMore) => got.event_types = EventType::ALL.to_vec(),
             _ => {}
         }
         got
     }
 
+    /// How lanes work, as delivery is told.
+    pub(crate) fn config(this: Option<Self>, mut asked: Config) -> Config {
+        if this == Some(Self::StopsSlowly) {
+            asked.settle_timeout *= 100;
+        }
+        asked
+    }
+
+    /// What a new life of the gateway finds.
+    pub(crate) fn disk(this: Option<Self>, disk: &mut Disk) {
+        if this == Some(Self::LosesLetters) {
+            disk.lanes.values_mut().for_each(|rows| rows.dead.clear());
+        }
+    }
+
+    /// What the sender says of an attempt.
+    pub(crate) fn answer(
+        this: Option<Self>,
+        mut answer: Result<Answer, SendError>,
+    ) -> Result<Answer, SendError> {
+        match (this, &mut answer) {
+            (Some(Self::IgnoresGone), Ok(answer)) => {
+                answer.control = None;
+                answer.status = if answer.status == 410 { 503 } else { answer.status };
+                Ok(answer.clone())
+            }
+            (Some(Self::TrustsAnyAnswer), _) => Ok(Answer { status: 200, ..Answer::default() }),
+            _ => answer,
+        }
+    }
+
     /// The request as it leaves.
     pub(crate) fn request(this: Option<Self>, mut request: Request) -> Request {
         match this {
-            Some(Self::ChangesIds) => {
-                let id = request.headers.iter_mut().find(|(name, _)| name == "webhook-id");
-                if let Some((_, id)) = id {
-                    *id = format!("{id}_{}", fastrand::u8(..));
-                }
+            Some(Self::ChangesIds) => change_id(&mut request, fastrand::u8(..)),
+            Some(Self::BackupHasOwnIds) if request.url.contains("backup.") => {
+                change_id(&mut request, 0);
             }
             Some(Self::ChangesBodies) => {
                 let spaces = " ".repeat(fastrand::usize(..4));
@@ -113,6 +172,13 @@ impl Mutation {
             _ => {}
         }
         request
+    }
+}
+
+fn change_id(request: &mut Request, by: u8) {
+    let id = request.headers.iter_mut().find(|(name, _)| name == "webhook-id");
+    if let Some((_, id)) = id {
+        *id = format!("{id}_{by}");
     }
 }
 
@@ -145,13 +211,15 @@ impl Lanes for Mistaken {
 
     fn parked(&self, lane: &DestinationName) -> BoxFuture<'_, Result<Vec<Parked>, LanesError>> {
         let parked = self.lanes.parked(lane);
-        if self.mutation != Mutation::ForgetsDueTimes {
-            return parked;
-        }
+        let due_at = match self.mutation {
+            Mutation::ForgetsDueTimes => Timestamp::default(),
+            Mutation::ForgetsToRetry => Timestamp::from_nanos(i64::MAX),
+            _ => return parked,
+        };
         Box::pin(async move {
             let mut parked = parked.await?;
             for row in &mut parked {
-                row.due_at = Timestamp::default();
+                row.due_at = due_at;
             }
             Ok(parked)
         })

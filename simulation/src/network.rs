@@ -56,6 +56,14 @@ impl Transport for Network {
                     };
                     both.await.0
                 }
+                Some(Mutation::SendsOnceMore) => {
+                    let again = request.clone();
+                    let sent = self.attempt(request, timeout).await;
+                    if sent.answer.as_ref().is_ok_and(|answer| answer.status == 200) {
+                        return self.attempt(again, timeout).await;
+                    }
+                    sent
+                }
                 Some(Mutation::HoldsPieces) => self.hold(request, timeout).await,
                 _ => self.attempt(request, timeout).await,
             }
@@ -92,9 +100,12 @@ impl Network {
         self.process.step().await;
         self.oracle.arrives(&flight, plan.takes);
         tokio::time::sleep(plan.ends.saturating_sub(plan.arrives)).await;
+        // What was decided in this moment, before anybody knew of this end, leaves before it.
+        tokio::task::yield_now().await;
         self.process.step().await;
         self.oracle.ends(flight, &plan);
         let answer = plan.answer.map_err(|kind| SendError { kind, message: format!("{kind:?}") });
+        let answer = Mutation::answer(self.mutation, answer);
         Sent { duration: plan.ends, timings: Timings::default(), address: None, answer }
     }
 
@@ -123,7 +134,7 @@ fn host(url: &str) -> &str {
 }
 
 /// The ids of the events in a body of the formats that worlds use.
-fn events(body: &[u8]) -> Vec<&str> {
+pub(crate) fn events(body: &[u8]) -> Vec<&str> {
     const NAME: &str = "\"event_id\":\"";
     let text = std::str::from_utf8(body).unwrap_or_default();
     let found = text.match_indices(NAME).map(|(at, _)| &text[at + NAME.len()..]);

@@ -25,6 +25,7 @@ use store::lanes::Settlement;
 use tokio::sync::Notify;
 
 use self::lane::LaneWatch;
+pub use self::lane::waiting_max;
 use crate::{
     clock::SimClock,
     engine::{
@@ -60,7 +61,7 @@ pub enum Rule {
     Unstable,
     /// A call's pieces are sent one at a time, in order, and none with or after its outcome.
     PieceOverlaps,
-    /// What is paused is not sent to.
+    /// What is paused, or wants no more, is not sent to.
     SentWhilePaused,
     /// What the receiver has acknowledged is not sent again while the lane runs.
     SentAgain,
@@ -238,14 +239,14 @@ impl Oracle {
     /// A destination is paused from now on, or no longer.
     pub fn paused(&self, lane: &DestinationName, is_paused: bool) {
         if let Some(lane) = lock(&self.state).lanes.get_mut(lane) {
-            lane.is_paused = is_paused;
+            lane.paused(is_paused);
         }
     }
 
     /// A new life begins. What is paused is what is stored.
     pub fn restarted(&self, disk: &Disk) {
         for (name, lane) in &mut lock(&self.state).lanes {
-            lane.is_paused = disk.switches.contains_key(name);
+            lane.paused(disk.switches.contains_key(name));
         }
     }
 

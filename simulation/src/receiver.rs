@@ -5,6 +5,9 @@ use std::time::Duration;
 use domain::time::Timestamp;
 use webhook::verdict::{Answer, Phase, SendErrorKind};
 
+/// How long the guarded client listens to an answer's body, at most. By then it has the status.
+const BODY_TIME: Duration = Duration::from_secs(5);
+
 /// How a receiver behaves for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
@@ -27,6 +30,8 @@ pub enum Mood {
     Resetting,
     /// It never answers, and has sometimes taken what came.
     Hanging,
+    /// It says 200 at once, and then a byte a second until nobody listens any more.
+    Dripping,
     /// Nobody listens.
     Away,
     /// 410.
@@ -156,6 +161,10 @@ impl Receiver {
             Mood::Hanging => {
                 let plan = self.broken(SendErrorKind::Timeout(Phase::Answer));
                 Plan { ends: Duration::MAX, ..plan }
+            }
+            Mood::Dripping => {
+                let plan = self.answer(status(200));
+                Plan { ends: plan.arrives + BODY_TIME, ..plan }
             }
             Mood::Away => Plan { takes: false, ..self.broken(SendErrorKind::Connect) },
             Mood::Gone => self.answer(status(410)),

@@ -276,7 +276,11 @@ impl World {
     fn resume(&mut self, name: DestinationName) {
         self.oracle.paused(&name, false);
         if let Some(life) = &mut self.life {
-            life.operate(move |control| async move { control.resume(&name).await });
+            let oracle = Arc::clone(&self.oracle);
+            life.operate(move |control| async move {
+                control.resume(&name).await;
+                oracle.paused(&name, false);
+            });
         }
     }
 

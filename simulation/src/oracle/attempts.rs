@@ -88,6 +88,7 @@ impl LaneWatch {
         if self.is_paused {
             return broken(Rule::SentWhilePaused, format!("{} to {}", flight.id, flight.lane));
         }
+        self.check_gone(flight, now)?;
         self.check_identity(flight, body)?;
         self.check_times(flight, now, wall)?;
         self.check_room(flight)?;
@@ -97,6 +98,16 @@ impl LaneWatch {
             self.check_order(flight)?;
         }
         Ok(())
+    }
+
+    fn check_gone(&self, flight: &Flight, now: Duration) -> Result<(), Violation> {
+        let Some(gone_at) = self.gone_at else { return Ok(()) };
+        // Where the body is read first, it had begun before.
+        let is_reread = flight.events.iter().any(|event| self.reread.contains(event));
+        if is_reread && now <= gone_at + self.read_time {
+            return Ok(());
+        }
+        broken(Rule::SentWhilePaused, format!("{} to {}, which is gone", flight.id, flight.lane))
     }
 
     fn check_identity(&mut self, flight: &Flight, body: u64) -> Result<(), Violation> {
@@ -287,6 +298,9 @@ impl LaneWatch {
             if matches!(meaning, Meaning::Taken) {
                 stream.acked_to = Some(piece.last);
             }
+        }
+        if plan.answer.as_ref().is_ok_and(Answer::wants_no_more) && self.asked.backup.is_none() {
+            self.gone_at = Some(now);
         }
         let longest = self.asked.retry.retry_after_max;
         let target = &mut self.run.targets[flight.target];

@@ -25,6 +25,12 @@ const DELIVERIES_PER_RECORD: usize = 3;
 /// Deliveries that a lane may hold to probe with, and the one that gathers.
 const PROBES_MAX: usize = 17;
 
+/// How many deliveries a lane may hold, parked ones among them.
+pub fn waiting_max(asked: &Destination) -> usize {
+    let most = DELIVERIES_PER_RECORD * asked.queue_size.max(1);
+    2 * most + asked.concurrent_deliveries + PROBES_MAX
+}
+
 /// One lane, from outside.
 pub(super) struct LaneWatch {
     pub(super) asked: Destination,
@@ -42,6 +48,8 @@ pub(super) struct LaneWatch {
     /// Events that were parked or too large once: their bodies may be read again for an attempt.
     pub(super) reread: HashSet<String>,
     pub(super) is_paused: bool,
+    /// When its only receiver said that it wants no more.
+    pub(super) gone_at: Option<Duration>,
     /// Everything owed before it may be overtaken.
     pub(super) order_from: Sequence,
     cursor: Sequence,
@@ -81,6 +89,7 @@ impl LaneWatch {
             due: HashMap::new(),
             reread: HashSet::new(),
             is_paused: false,
+            gone_at: None,
             order_from: Sequence(0),
             cursor: Sequence(0),
             run: Run::default(),
@@ -104,6 +113,12 @@ impl LaneWatch {
         }
     }
 
+    /// Somebody pauses it or lets it go on.
+    pub(super) fn paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.gone_at = None;
+    }
+
     pub(super) fn opened(&mut self, run: u64) {
         self.run = Run::new(run);
     }
@@ -113,8 +128,7 @@ impl LaneWatch {
     }
 
     pub(super) fn waiting_max(&self) -> usize {
-        let most = DELIVERIES_PER_RECORD * self.asked.queue_size.max(1);
-        2 * most + self.asked.concurrent_deliveries + PROBES_MAX
+        waiting_max(&self.asked)
     }
 
     pub(super) fn taken_at(&self) -> BTreeMap<String, Vec<Duration>> {

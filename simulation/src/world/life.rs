@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use crate::{
     calls,
-    engine::{Engine, Parts},
+    engine::{Engine, Parts, lock},
     mutation::{Mistaken, Mutation},
     network::Network,
     process::Process,
@@ -64,6 +64,8 @@ impl From<AppendError> for StartError {
 impl Life {
     /// Starts it; `is_up` waits until it works.
     pub(super) fn start(world: &mut World) -> Self {
+        let mutation = world.mutation();
+        Mutation::disk(mutation, &mut lock(&world.disk));
         let process = Arc::new(Process::default());
         let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as _;
         let engine = Engine::open(Parts {
@@ -78,7 +80,6 @@ impl Life {
         let mut workers = JoinSet::new();
         workers.spawn(Arc::clone(&engine).write());
         workers.spawn(Arc::clone(&engine).serve());
-        let mutation = world.mutation();
         let network = Network {
             receivers: Arc::clone(&world.receivers),
             oracle: Arc::clone(&world.oracle),
@@ -94,7 +95,8 @@ impl Life {
         let asked = &world.scenario.destinations;
         let got = asked.iter().map(|asked| Mutation::destination(mutation, asked)).collect();
         let stores = Stores { journal: Arc::clone(&journal), lanes, switches, destinations };
-        let service = Service::new(world.scenario.config, got, stores, network, Arc::clone(&clock));
+        let config = Mutation::config(mutation, world.scenario.config);
+        let service = Service::new(config, got, stores, network, Arc::clone(&clock));
         let control = service.control();
         let stop = CancellationToken::new();
         let (told, up) = oneshot::channel();
