@@ -1,8 +1,8 @@
 // Receivers in JavaScript, as their developers would write them: by Helicone's documentation, by
-// the Standard Webhooks library, and by that specification for ed25519, which the library lacks.
+// the Standard Webhooks library, and by that specification for ed25519, which the library lacks (1.1.1).
 //
-// Reads one line of JSON, {"read", "secret", "headers", "body"} with the body in base64, and prints
-// the event that the receiver accepted, or null. Knows nothing of the gateway but the secret.
+// Reads a JSON list of {"read", "secret", "headers", "body"}, bodies in base64, and prints the list of
+// events that the receivers accepted, or null. Knows nothing of the gateway but the secret.
 
 const { createHmac, createPublicKey, timingSafeEqual, verify } = require("node:crypto");
 const { readFileSync } = require("node:fs");
@@ -22,15 +22,18 @@ function helicone(header) {
   };
 }
 
-function library(secret, headers, bytes) {
+function library(secret, headers, bytes, options) {
   const webhook = secret.startsWith("whsec_") ? new Webhook(secret) : new Webhook(secret, { format: "raw" });
   try {
-    return webhook.verify(bytes, headers);
+    return webhook.verify(bytes, headers, options);
   } catch (error) {
     if (error instanceof WebhookVerificationError) return null;
     throw error;
   }
 }
+
+// Of a body that need not be one JSON text, whether the library accepts it.
+const passes = (...post) => library(...post, { jsonParse: false }) === undefined;
 
 function ed25519(secret, headers, bytes) {
   const { "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signatures } = headers;
@@ -46,8 +49,10 @@ const READERS = {
   helicone: helicone("helicone-signature"),
   documented: helicone("x-helicone-signature"),
   library,
+  passes,
   ed25519,
 };
 
-const { read, secret, headers, body } = JSON.parse(readFileSync(0, "utf8"));
-console.log(JSON.stringify(READERS[read](secret, headers, Buffer.from(body, "base64"))));
+const posts = JSON.parse(readFileSync(0, "utf8"));
+const seen = posts.map(({ read, secret, headers, body }) => READERS[read](secret, headers, Buffer.from(body, "base64")));
+console.log(JSON.stringify(seen));

@@ -13,6 +13,7 @@ import openai
 import endpoints
 import management
 import receivers
+import signatures
 import traces
 from otlp_receiver import Rotel
 from provider import ARGUMENTS, Provider
@@ -295,7 +296,7 @@ def main():
     binary, part = sys.argv[1], "".join(sys.argv[2:])
     world = World(binary)
     passed = failed = 0
-    for check in CASES + endpoints.CASES + traces.CASES + management.CASES:
+    for check in CASES + endpoints.CASES + traces.CASES + management.CASES + signatures.CASES:
         if part not in check.__name__:
             continue
         started = time.monotonic()

@@ -107,6 +107,8 @@ class Server:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer(self, headers, body)
 
+            do_PUT = do_POST
+
             def log_message(self, *_):
                 pass
 
