@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, process::Command};
 
 use simulation::world::{Options, run};
 
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 /// The trace's hash as the command prints it.
 fn hash_in_another_process(seed: u64) -> String {

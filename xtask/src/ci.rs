@@ -24,15 +24,50 @@ const fn step(name: &'static str, command: &'static [&'static str]) -> Step {
 
 const NEXTEST: &[&str] = &["cargo", "nextest", "--version"];
 
-fn steps() -> Vec<Step> {
-    let tests = if answers(NEXTEST) {
-        step("tests", &["cargo", "nextest", "run", "--workspace", "--no-fail-fast"])
-    } else {
+/// The simulation's tests run optimized, as its seeds do: they are many.
+fn tests() -> [Step; 2] {
+    if answers(NEXTEST) {
+        return [
+            step(
+                "tests",
+                &[
+                    "cargo",
+                    "nextest",
+                    "run",
+                    "--workspace",
+                    "--exclude=simulation",
+                    "--no-fail-fast",
+                ],
+            ),
+            step(
+                "tests of the simulation",
+                &["cargo", "nextest", "run", "--package=simulation", "--cargo-profile=simulation"],
+            ),
+        ];
+    }
+    [
         step(
             "tests (no cargo-nextest: cargo test)",
-            &["cargo", "test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"],
-        )
-    };
+            &[
+                "cargo",
+                "test",
+                "--workspace",
+                "--exclude=simulation",
+                "--no-fail-fast",
+                "--lib",
+                "--bins",
+                "--tests",
+            ],
+        ),
+        step(
+            "tests of the simulation",
+            &["cargo", "test", "--package=simulation", "--profile=simulation", "--tests"],
+        ),
+    ]
+}
+
+fn steps() -> Vec<Step> {
+    let [tests, simulation_tests] = tests();
     vec![
         step("fmt", &["cargo", "fmt", "--all", "--check"]),
         step(
@@ -44,6 +79,7 @@ fn steps() -> Vec<Step> {
             ..step("doc", &["cargo", "doc", "--workspace", "--no-deps", "--document-private-items"])
         },
         tests,
+        simulation_tests,
         step("doctests", &["cargo", "test", "--workspace", "--doc"]),
         step("tidy", &["cargo", "xtask", "tidy"]),
         Step {
