@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use domain::{destination::Defaults, network::Network};
+use domain::{destination::Defaults, network::Network, ports::Ports};
 
 /// The operator's terms. Every value is final.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Policy {
     pub require_https: bool,
     /// The private networks that these destinations may be in (`security.allow_private_destinations`).
     pub private_networks: Vec<Network>,
+    /// The ports that they may have (`security.allowed_ports`).
+    pub ports: Ports,
     /// The gateway's named keys, by the SHA-256 of each in hexadecimal: other systems name keys so.
     pub key_names: HashMap<String, String>,
 }
@@ -65,6 +67,7 @@ pub(crate) mod tests {
             },
             require_https: true,
             private_networks: Vec::new(),
+            ports: Ports::new(vec![443..=443, 8000..=8999]),
             key_names: HashMap::new(),
         }
     }

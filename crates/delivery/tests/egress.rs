@@ -4,7 +4,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,9 +16,9 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use testkit::zoo::Cage;
+use testkit::{tunnel::Proxy, zoo::Cage};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::{Barrier, Semaphore},
     task::JoinSet,
@@ -55,25 +55,6 @@ async fn receiver() -> Cage {
     Cage::start(serve).await
 }
 
-/// A proxy that notes what it is asked, and connects to wherever it is told.
-async fn proxy() -> (Cage, Arc<Mutex<Vec<String>>>) {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let notes = Arc::clone(&asked);
-    let cage = Cage::start(move |mut stream| {
-        let notes = Arc::clone(&notes);
-        async move {
-            let head = read_head(&mut stream).await;
-            let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            notes.lock().unwrap().push(head);
-            let mut through = TcpStream::connect(target).await.unwrap();
-            stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
-            let _ = copy_bidirectional(&mut stream, &mut through).await;
-        }
-    })
-    .await;
-    (cage, asked)
-}
-
 async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -82,13 +63,9 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-fn port(cage: &Cage) -> u16 {
-    cage.url("http").rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap()
-}
-
-fn sender(proxy: Option<&Cage>, except: &[&str], address: &str) -> Sender {
+fn sender(proxy: Option<&str>, except: &[&str], address: &str) -> Sender {
     let proxy = proxy.map(|proxy| ForwardProxy {
-        url: Secret::new(&format!("http://user:p%40ss@127.0.0.1:{}", port(proxy))),
+        url: Secret::new(&format!("http://user:p%40ss@{proxy}")),
         except: except.iter().map(|text| (*text).to_owned()).collect(),
     });
     let mut roots = RootCertStore::empty();
@@ -114,10 +91,10 @@ fn status(sent: &Sent) -> u16 {
 
 #[tokio::test]
 async fn a_proxy_is_asked_for_the_address_that_passed_and_never_for_a_name() {
-    let (proxy, asked) = proxy().await;
+    let proxy = Proxy::start().await;
     let receiver = receiver().await;
-    let sender = sender(Some(&proxy), &[], "127.0.0.1");
-    let port = port(&receiver);
+    let sender = sender(Some(&proxy.authority()), &[], "127.0.0.1");
+    let port = receiver.port();
     let sent = send(&sender, &format!("http://receiver.example:{port}/"), PATIENT).await;
     assert_eq!(status(&sent), 200);
     assert_eq!(sent.address, Some(([127, 0, 0, 1], port).into()));
@@ -127,40 +104,41 @@ async fn a_proxy_is_asked_for_the_address_that_passed_and_never_for_a_name() {
         "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\
          Proxy-Authorization: Basic dXNlcjpwQHNz\r\n\r\n"
     );
-    assert_eq!(*asked.lock().unwrap(), [expected]);
+    assert_eq!(proxy.heads(), [expected]);
 }
 
 #[tokio::test]
 async fn behind_a_proxy_addresses_are_refused_as_without() {
-    let (proxy, _) = proxy().await;
+    let proxy = Proxy::start().await;
     for (address, url) in [
         ("10.0.0.1", "http://inner.example/"),
         ("169.254.169.254", "https://metadata.example/"),
         ("1.1.1.1", "http://192.168.0.1/"),
         ("1.1.1.1", "http://[::ffff:10.0.0.1]/"),
     ] {
-        let sent = send(&sender(Some(&proxy), &[], address), url, PATIENT).await;
+        let sent = send(&sender(Some(&proxy.authority()), &[], address), url, PATIENT).await;
         assert!(matches!(kind(&sent), SendErrorKind::Refused(_)), "{url}: {sent:?}");
     }
-    assert_eq!(proxy.connections(), 0);
+    assert_eq!(proxy.heads(), [""; 0]);
 }
 
 #[tokio::test]
 async fn who_is_excepted_is_asked_without_the_proxy() {
-    let (proxy, _) = proxy().await;
+    let proxy = Proxy::start().await;
     let receiver = receiver().await;
-    let port = port(&receiver);
-    let sender = sender(Some(&proxy), &["intranet.example", "127.0.0.0/8"], "127.0.0.1");
+    let port = receiver.port();
+    let sender =
+        sender(Some(&proxy.authority()), &["intranet.example", "127.0.0.0/8"], "127.0.0.1");
     for (host, through_proxy) in [
         ("intranet.example", 0),
         ("wiki.intranet.example", 0),
         ("127.0.0.1", 0),
         ("receiver.example", 1),
     ] {
-        let before = proxy.connections();
+        let before = proxy.heads().len();
         let sent = send(&sender, &format!("http://{host}:{port}/"), PATIENT).await;
         assert_eq!(status(&sent), 200, "{host}");
-        assert_eq!(proxy.connections() - before, through_proxy, "{host}");
+        assert_eq!(proxy.heads().len() - before, through_proxy, "{host}");
     }
 }
 
@@ -180,11 +158,11 @@ async fn tls_goes_through_a_proxy_to_the_receiver_itself() {
         async move { serve(acceptor.accept(stream).await.unwrap()).await }
     })
     .await;
-    let (proxy, asked) = proxy().await;
-    let sender = sender(Some(&proxy), &[], "127.0.0.1");
+    let proxy = Proxy::start().await;
+    let sender = sender(Some(&proxy.authority()), &[], "127.0.0.1");
     let sent = send(&sender, &receiver.url("https"), PATIENT).await;
     assert_eq!(status(&sent), 200, "the certificate is the name's, not the address's");
-    assert_eq!(asked.lock().unwrap().len(), 1);
+    assert_eq!(proxy.heads().len(), 1);
 }
 
 #[tokio::test]
@@ -197,7 +175,8 @@ async fn a_proxy_that_refuses_is_named_without_its_password() {
             stream.write_all(answer.as_bytes()).await.unwrap();
         })
         .await;
-        let sender = sender(Some(&proxy), &[], "127.0.0.9");
+        let authority = format!("127.0.0.1:{}", proxy.port());
+        let sender = sender(Some(&authority), &[], "127.0.0.9");
         let sent = send(&sender, "http://receiver.example/", PATIENT).await;
         assert_eq!(kind(&sent), SendErrorKind::Connect, "{answer:?}");
         let message = sent.answer.unwrap_err().message;

@@ -31,6 +31,8 @@ pub mod record;
 
 pub mod network;
 
+pub mod ports;
+
 pub mod outbound;
 
 pub mod destination;

@@ -28,7 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Settings, StoreSettings};
+use crate::{
+    config::{EgressSettings, Settings, StoreSettings},
+    open_files,
+};
 
 /// Derived events kept for lanes that keep up.
 const EVENTS_CACHED_MAX: usize = 4096;
@@ -48,7 +51,9 @@ pub struct App {
 
 impl App {
     /// Starts everything; returns once callers can connect.
-    pub fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub fn start(mut settings: Settings) -> anyhow::Result<Self> {
+        let share = open_files::raise() / 4;
+        limit_connections(&mut settings, share);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let callers = runtime("callers", cores)?;
@@ -63,7 +68,7 @@ impl App {
         background.block_on(ledger.catch_up())?;
 
         let policy = policy(&settings);
-        let sender = sender(&settings)?;
+        let sender = sender(&settings, share)?;
         let service = background.block_on(delivery(&settings, &policy, &store, &world, &sender))?;
         let (control, pieces) = (service.control(), service.control());
         let console = Console::new(Parts {
@@ -156,6 +161,20 @@ impl App {
     }
 }
 
+/// Callers, providers and destinations may each have a quarter of the open files in connections; the
+/// last quarter is for the store and what else there is.
+fn limit_connections(settings: &mut Settings, share: usize) {
+    let limit = &mut settings.proxy.limits.connections_max;
+    if *limit > share {
+        tracing::info!(
+            hookgate.limits.connections_max = *limit,
+            "The system's limit of open files allows {share} connections from callers; `ulimit -n` \
+             can raise it."
+        );
+        *limit = share;
+    }
+}
+
 /// What both halves share.
 struct World {
     journal: Arc<dyn Journal>,
@@ -181,13 +200,24 @@ fn policy(settings: &Settings) -> Policy {
         defaults: settings.defaults.clone(),
         require_https: settings.egress.doors_require_https,
         private_networks: settings.egress.allow_private_destinations.clone(),
+        ports: settings.egress.doors_allowed_ports.clone(),
         key_names: keys.map(|key| (key.hash.clone(), key.name.clone())).collect(),
     }
 }
 
-fn sender(settings: &Settings) -> anyhow::Result<Sender> {
-    let networks = settings.egress.allow_private_destinations.clone();
-    Ok(Sender::with(Egress { networks, ..Egress::bundled() })?)
+fn sender(settings: &Settings, connections_max: usize) -> anyhow::Result<Sender> {
+    let EgressSettings { allow_private_destinations, outbound, .. } = &settings.egress;
+    let mut egress = Egress {
+        networks: allow_private_destinations.clone(),
+        proxy: outbound.proxy.clone(),
+        connections_max,
+        ..Egress::bundled()
+    };
+    for root in &outbound.extra_roots {
+        let added = egress.roots.add(root.as_slice().into());
+        added.context("could not trust a root certificate of hookgate.egress.destinations")?;
+    }
+    Ok(Sender::with(egress)?)
 }
 
 /// The lanes of the file's destinations and of those made through a door, ready to run.

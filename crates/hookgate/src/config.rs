@@ -30,6 +30,8 @@ use domain::{
     budget::Budget,
     destination::{Defaults, Destination},
     network::Network,
+    outbound::Outbound,
+    ports::Ports,
     secret::Secret,
 };
 use proxy::config::Deployment;
@@ -39,7 +41,7 @@ use self::{
     from::{
         alerting, budgets, callbacks,
         gateway::{self, General},
-        keys, models,
+        keys, models, outbound,
         own::{self, Own},
         registry::{self, Registry},
         webhooks::{self, Subscription},
@@ -123,6 +125,10 @@ pub struct EgressSettings {
     pub doors_require_https: bool,
     /// Private networks that every destination may be in (`security.allow_private_destinations`).
     pub allow_private_destinations: Vec<Network>,
+    /// The ports that destinations made through a door may have (`security.allowed_ports`).
+    pub doors_allowed_ports: Ports,
+    /// How they are reached.
+    pub outbound: Outbound,
 }
 
 /// The variables of an environment, by name.
@@ -290,6 +296,9 @@ impl<'a> Sections<'a> {
             own.read(section);
         }
         let litellm = self.main.section("litellm_settings");
+        if let Some(field) = litellm.as_ref().and_then(|section| section.get("ssl_verify")) {
+            outbound::read_ssl_verify(&field, &mut own.egress.providers);
+        }
         let router = self.main.section("router_settings");
         let settings = self.main.section("general_settings");
         let general = gateway::read_general(settings.as_ref(), variables, report);
@@ -327,6 +336,7 @@ impl<'a> Sections<'a> {
             global_max_parallel_requests: general.global_max_parallel_requests,
             deployments,
             routing,
+            outbound: own.egress.providers,
             limits: own.limits,
             allow_client_mock_response: general.allow_client_mock_response,
             turn_off_message_logging,
@@ -340,7 +350,7 @@ impl<'a> Sections<'a> {
             encryption_key: encryption_key(&sources.environment, report),
         };
         let delivery = policy.delivery();
-        let egress = policy.egress();
+        let egress = policy.egress(own.egress.destinations);
         let (defaults, org_id) = (policy.defaults, own.org_id);
         Settings { proxy, store, destinations, defaults, delivery, egress, budgets, org_id }
     }

@@ -3,6 +3,8 @@
 
 pub mod config;
 
+mod open_files;
+
 pub mod app;
 
 pub mod cli;

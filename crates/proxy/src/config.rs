@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use domain::{deployment::DeploymentFacts, secret::Secret};
+use domain::{deployment::DeploymentFacts, outbound::Outbound, secret::Secret};
 use serde_json::Value;
 
 /// How the gateway answers callers.
@@ -22,6 +22,8 @@ pub struct Config {
     pub deployments: Vec<Deployment>,
     /// How a deployment is chosen, and what follows a failure.
     pub routing: Routing,
+    /// How providers are reached.
+    pub outbound: Outbound,
     /// Bounds.
     pub limits: Limits,
     /// Whether a caller may send `mock_response`.

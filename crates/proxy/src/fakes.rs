@@ -13,6 +13,7 @@ use domain::{
     call::Call,
     deployment::{DeploymentFacts, Dialect},
     id::CallId,
+    outbound::Outbound,
     record::{Entry, Record, Sequence},
     time::{Clock, SystemClock},
 };
@@ -165,6 +166,7 @@ pub(crate) fn config(deployments: Vec<Deployment>) -> Config {
             default_fallbacks: Vec::new(),
             aliases: HashMap::new(),
         },
+        outbound: Outbound::default(),
         limits: Limits::default(),
         allow_client_mock_response: false,
         turn_off_message_logging: false,

@@ -79,7 +79,7 @@ impl Gateway {
         let quota = Quota::new("gateway", Allowed { parallel, ..Allowed::default() });
         let in_flight = InFlight::new(&config.limits);
         Self {
-            upstream: Upstream::new(),
+            upstream: Upstream::new(&config.outbound),
             config,
             groups,
             keys,

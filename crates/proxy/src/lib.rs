@@ -40,6 +40,8 @@ mod forward;
 
 mod count;
 
+mod dial;
+
 mod upstream;
 
 mod headers;

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::failure::{Failure, FailureKind};
+use domain::{
+    failure::{Failure, FailureKind},
+    outbound::Outbound,
+};
 use http::Uri;
 use http_body::{Body, Frame, SizeHint};
 use hyper::{
@@ -24,11 +27,13 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{
         self, Client,
-        connect::{Connected, Connection, HttpConnector, capture_connection},
+        connect::{Connected, Connection, capture_connection},
     },
     rt::{TokioExecutor, TokioTimer},
 };
 use tower::Service;
+
+use crate::dial::{self, Dial};
 
 /// How long a connection may take to be made, name look-up and TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,21 +64,12 @@ pub(crate) struct SendError {
 }
 
 impl Upstream {
-    pub(crate) fn new() -> Self {
-        let mut http = HttpConnector::new();
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        http.set_keepalive(Some(Duration::from_mins(1)));
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+    pub(crate) fn new(outbound: &Outbound) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
-            .build(Connector(https));
+            .build(Connector(dial::connector(outbound)));
         Self { client }
     }
 
@@ -165,9 +161,9 @@ struct HasServed(Arc<AtomicBool>);
 
 /// Makes connections that remember whether they have served.
 #[derive(Clone)]
-struct Connector(HttpsConnector<HttpConnector>);
+struct Connector(HttpsConnector<Dial>);
 
-type HttpsStream = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type HttpsStream = <HttpsConnector<Dial> as Service<Uri>>::Response;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Connector {

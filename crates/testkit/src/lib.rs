@@ -14,6 +14,8 @@ pub mod upstream;
 pub mod receiver;
 pub mod zoo;
 
+pub mod tunnel;
+
 pub mod client;
 pub mod gateway;
 

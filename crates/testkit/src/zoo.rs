@@ -225,6 +225,11 @@ impl Cage {
         format!("{scheme}://localhost:{}/", self.address.port())
     }
 
+    /// Where it listens on loopback.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)

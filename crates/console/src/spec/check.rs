@@ -244,6 +244,12 @@ impl Checker<'_> {
             if is_mask(secret.expose()) {
                 self.problem("secret", IS_MASK);
             } else if let Err(error) = check_secret(secret.expose()) {
+        let port = url.port_or_known_default().unwrap_or_default();
+        if !self.policy.ports.contains(port) {
+            let ports = &self.policy.ports;
+            let message = format!("has port {port}; security.allowed_ports allows {ports}");
+            self.problem("url", message);
+        }
                 self.problem("secret", error.to_string());
             }
             if secret.expose().len() > SECRET_BYTES_MAX {

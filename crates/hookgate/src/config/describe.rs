@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use domain::budget::{Budget, BudgetDuration, BudgetScope};
+use domain::{
+    budget::{Budget, BudgetDuration, BudgetScope},
+    outbound::Outbound,
+};
 use proxy::config::{Credential, Deployment, Key, Routing};
 use store::sqlite::Durability;
 use url::Url;
 
-use super::{ENCRYPTION_KEY_VARIABLE, Settings, report::count};
+use super::{ENCRYPTION_KEY_VARIABLE, Settings, policy::Policy, report::count};
 
 /// Says what the settings mean.
 pub(crate) fn describe(settings: &Settings) -> String {
@@ -61,6 +64,7 @@ fn describe_to(settings: &Settings, out: &mut String) -> fmt::Result {
         writeln!(out, "  none")?;
     }
     describe_routing(&proxy.routing, out)?;
+    describe_outbound(&proxy.outbound, "", out)?;
     if !proxy.keys.is_empty() {
         writeln!(out, "\nKeys")?;
         proxy.keys.iter().try_for_each(|key| writeln!(out, "  {}", describe_key(key)))?;
@@ -86,10 +90,35 @@ fn describe_delivery(settings: &Settings, out: &mut String) -> fmt::Result {
         Some(after) => writeln!(out, "  One that fails for {} is disabled.", Span(after))?,
         None => writeln!(out, "  None is disabled, however long it fails.")?,
     }
+    let vetted = ", which gets addresses that were resolved and vetted here";
+    describe_outbound(&settings.egress.outbound, vetted, out)?;
+    let ports = &settings.egress.doors_allowed_ports;
+    if *ports != Policy::default().allowed_ports {
+        writeln!(out, "  Those made through an API may have the ports {ports}.")?;
+    }
     let networks = &settings.egress.allow_private_destinations;
     if !networks.is_empty() {
         let names: Vec<_> = networks.iter().map(ToString::to_string).collect();
         writeln!(out, "  Any may be in the private networks {}.", names.join(", "))?;
+    }
+    Ok(())
+}
+
+/// How the ones above are reached, where that is not straight; `more` is said of a proxy.
+fn describe_outbound(outbound: &Outbound, more: &str, out: &mut String) -> fmt::Result {
+    if let Some(proxy) = &outbound.proxy {
+        let url = Url::parse(proxy.url.expose()).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
+        write!(out, "  Reached through the proxy http://{host}:{port}{more}")?;
+        if !proxy.except.is_empty() {
+            write!(out, "; without it: {}", proxy.except.join(", "))?;
+        }
+        writeln!(out, ".")?;
+    }
+    if !outbound.extra_roots.is_empty() {
+        let roots = count(outbound.extra_roots.len(), "root certificate");
+        writeln!(out, "  {roots} of your own trusted beside the bundled ones.")?;
     }
     Ok(())
 }

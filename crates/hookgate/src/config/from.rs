@@ -12,6 +12,8 @@ pub(crate) mod keys;
 
 pub(crate) mod models;
 
+pub(crate) mod outbound;
+
 pub(crate) mod own;
 
 pub(crate) mod registry;

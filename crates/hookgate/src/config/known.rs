@@ -124,7 +124,6 @@ pub(super) const LITELLM_SETTINGS: &[&str] = &[
     "s3_callback_params",
     "service_callback",
     "set_verbose",
-    "ssl_verify",
     "tag_budget_config",
     "upperbound_key_generate_params",
     "use_chat_completions_api_for_anthropic_messages",

@@ -8,6 +8,8 @@ use std::time::Duration;
 use domain::{
     destination::{Defaults, RetryPolicy, SignatureAlgorithm},
     network::{Network, NetworkError},
+    outbound::Outbound,
+    ports::Ports,
 };
 use store::sqlite::Durability;
 
@@ -32,6 +34,8 @@ pub(crate) struct Policy {
     pub(crate) require_https: Option<bool>,
     pub(crate) block_private: bool,
     pub(crate) allow_private_destinations: Vec<Network>,
+    /// Of destinations made through a door.
+    pub(crate) allowed_ports: Ports,
 }
 
 impl Default for Policy {
@@ -61,6 +65,7 @@ impl Default for Policy {
             require_https: None,
             block_private: false,
             allow_private_destinations: Vec::new(),
+            allowed_ports: Ports::new(vec![80..=80, 443..=443, 1024..=65_535]),
         }
     }
 }
@@ -76,10 +81,12 @@ impl Policy {
     }
 
     /// Which addresses deliveries may go to.
-    pub(crate) fn egress(&self) -> EgressSettings {
+    pub(crate) fn egress(&self, outbound: Outbound) -> EgressSettings {
         EgressSettings {
             doors_require_https: self.require_https.unwrap_or(true),
             allow_private_destinations: self.allow_private_destinations.clone(),
+            doors_allowed_ports: self.allowed_ports.clone(),
+            outbound,
         }
     }
 
@@ -159,6 +166,13 @@ impl Policy {
         if let Some(field) = section.get("allow_private_destinations") {
             self.allow_private_destinations =
                 field.item_or_items().iter().filter_map(network).collect();
+        }
+        if let Some(field) = section.get("allowed_ports") {
+            let texts: Vec<_> = field.texts();
+            match Ports::parse(texts.iter().map(String::as_str)) {
+                Ok(ports) => self.allowed_ports = ports,
+                Err(error) => field.problem(error.to_string()),
+            }
         }
         section.finish(Unknown::Warn, &[]);
     }

@@ -2,6 +2,8 @@
 
 mod destinations;
 
+mod egress;
+
 mod limits;
 
 mod messages;

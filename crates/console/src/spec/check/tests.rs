@@ -207,3 +207,24 @@ fn certificates_and_keys_that_cannot_be_used_are_told_apart() {
     );
     assert_eq!(checked(&json!({"tls": {}})).unwrap().tls, None);
 }
+
+#[test]
+fn a_port_that_the_operator_did_not_open_is_refused() {
+    let problems = |url: &str| checked(&json!({"url": url})).err().unwrap_or_default();
+    for url in [
+        "https://receiver.example/",
+        "https://receiver.example:443/",
+        "https://receiver.example:8443/",
+    ] {
+        assert_eq!(problems(url), [""; 0], "{url}");
+    }
+    for (url, port) in [
+        ("https://receiver.example:22/", 22),
+        ("https://receiver.example:80/", 80),
+        ("https://receiver.example:6379/", 6379),
+        ("https://receiver.example:0/", 0),
+    ] {
+        let expected = format!("url has port {port}; security.allowed_ports allows 443, 8000-8999");
+        assert_eq!(problems(url), [expected], "{url}");
+    }
+}

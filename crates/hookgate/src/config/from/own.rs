@@ -8,6 +8,7 @@ use std::{
 
 use proxy::config::Limits;
 
+use super::outbound::Egress;
 use crate::config::{
     policy::set,
     report::At,
@@ -31,6 +32,7 @@ pub(crate) struct Own {
     pub(crate) ballast_bytes: u64,
     pub(crate) drain_timeout: Duration,
     pub(crate) limits: Limits,
+    pub(crate) egress: Egress,
 }
 
 impl Default for Own {
@@ -44,6 +46,7 @@ impl Default for Own {
             ballast_bytes: 64 << 20,
             drain_timeout: Duration::from_secs(30),
             limits: Limits::default(),
+            egress: Egress::default(),
         }
     }
 }
@@ -70,6 +73,9 @@ impl Own {
         set(&mut self.drain_timeout, drain);
         if let Some(limits) = section.section("limits") {
             read_limits(limits, &mut self.limits);
+        }
+        if let Some(egress) = section.section("egress") {
+            self.egress = Egress::read(egress);
         }
         section.finish(Unknown::Refuse, &[]);
     }

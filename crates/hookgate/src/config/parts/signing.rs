@@ -106,6 +106,11 @@ fn client_certificate(chain: &Field<'_>, key: &Field<'_>) -> Option<ClientCertif
     Some(ClientCertificate { chain: chain_text, key: Secret::new(&key_text) })
 }
 
+/// The certificates in a file that a value names.
+pub(crate) fn read_certificates(field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    check_certificates(&pem(field)?, field)
+}
+
 fn check_certificates(text: &str, field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match certificates {
