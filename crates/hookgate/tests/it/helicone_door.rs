@@ -93,6 +93,68 @@ async fn calls_with_the_properties_are_told_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn what_our_own_door_changes_stands_in_helicone_s_list_and_holds() {
+    let world = Managed::new().await;
+    let config = json!({"sampleRate": 33.3,
+                        "propertyFilters": [{"key": "Env", "value": "prod"}]});
+    let made = world.make_webhook("before", config.clone()).await;
+    let id = made["id"].as_str().expect("a decimal string");
+    let path = format!("/api/destinations/helicone-{id}");
+    let listed =
+        async || world.expect(200, "GET", ROOT, None).await["data"].as_array().cloned().unwrap();
+    let change = async |change: Value| {
+        world.expect(200, "PATCH", &path, Some(change)).await;
+        let [webhook] = &listed().await[..] else { panic!("there is one") };
+        webhook.clone()
+    };
+    // What the caller wrote stays in its words as long as it holds.
+    let moved = change(json!({"url": world.url("after")})).await;
+    assert_eq!(
+        (&moved["destination"], &moved["config"]["sampleRate"]),
+        (&json!(world.url("after")), &json!(33.3))
+    );
+    assert_eq!(moved["config"]["propertyFilters"], config["propertyFilters"]);
+    let changed = change(json!({"sample_rate": 1, "include_data": false,
+                                "filters": {"completion": {"properties": {"plan": "pro"}}}}))
+    .await;
+    assert_eq!(
+        changed["config"],
+        json!({"sampleRate": 100, "includeData": false,
+               "propertyFilters": [{"key": "plan", "value": "pro"}]})
+    );
+    let open = change(json!({"filters": null})).await;
+    assert_eq!(open["config"]["propertyFilters"], json!([]));
+    let rotated = world.expect(200, "POST", &format!("{path}/rotate-secret"), None).await;
+    let key = rotated["secret"].as_str().expect("shown once");
+    let [webhook] = &listed().await[..] else { panic!("there is one") };
+    assert_eq!((&webhook["hmac_key"], key.len()), (&rotated["secret"], 64));
+
+    let seen = world.app().post("/v1/chat/completions", &chat_body("echo", "hi")).await;
+    let arrival = world.told("after", seen.header("helicone-id").expect("it has an id")).await;
+    assert_eq!(arrival.header("helicone-signature"), Some(hmac(key, &arrival.body).as_str()));
+    assert!(arrival.json().get("metadata").is_none(), "includeData is false: {}", arrival.json());
+    let gone = async || world.expect(404, "GET", &path, None).await;
+    world.expect(201, "DELETE", &format!("{ROOT}/{id}"), None).await;
+    assert_eq!(gone().await["error"]["type"], "not_found");
+}
+
+#[tokio::test]
+async fn a_password_in_a_destination_is_not_kept_in_clear() {
+    let world = Managed::new().await;
+    let url = world.url("guarded").replace("http://", "http://user:canary-of-a-password@");
+    let body = json!({"destination": url, "config": {}});
+    world.expect(200, "POST", ROOT, Some(body)).await;
+    let list = world.expect(200, "GET", ROOT, None).await;
+    assert_eq!(list["data"][0]["destination"], world.url("guarded"));
+    let seen = world.app().post("/v1/chat/completions", &chat_body("echo", "hi")).await;
+    let arrival = world.told("guarded", seen.header("helicone-id").expect("it has an id")).await;
+    let basic = "Basic dXNlcjpjYW5hcnktb2YtYS1wYXNzd29yZA==";
+    assert_eq!(arrival.header("authorization"), Some(basic));
+    let kept = crate::privacy::bytes_below(&world.gateway.setup.data_dir());
+    assert!(!crate::privacy::holds(&kept, "canary-of-a-password"));
+}
+
+#[tokio::test]
 async fn bad_requests_get_helicone_s_own_texts_and_make_nothing() {
     let world = Managed::new().await;
     let envelope = |text: &str| json!({"data": null, "error": text});

@@ -45,6 +45,66 @@ async fn they_are_honoured_kept_from_the_provider_and_answered() {
 }
 
 #[tokio::test]
+async fn a_property_is_matched_whatever_it_is_called_and_written_in() {
+    let sections = "
+  by-name:
+    url: RECEIVER?by-name
+    format: helicone
+    filters: {completion: {properties: {Max-Tokens: few}}}
+  by-value:
+    url: RECEIVER?by-value
+    format: helicone
+    filters: {completion: {properties: {city: Köln}}}
+  by-user:
+    url: RECEIVER?by-user
+    format: helicone
+    filters: {completion: {properties: {user_id: Jürgen}}}
+";
+    let receiver = testkit::Receiver::start().await;
+    let sections = sections.replace("RECEIVER", &receiver.url());
+    let config = format!(
+        "model_list: [{{model_name: echo, litellm_params: {{model: openai/x, mock_response: a}}}}]
+webhooks:{sections}hookgate: {{ballast_bytes: 0}}\n"
+    );
+    let gateway = testkit::Gateway::start(crate::support::BINARY, &config).await;
+    let client = gateway.client();
+    let others = client.clone().with_header("helicone-property-city", "Bonn");
+    others.chat("echo", "others").await;
+    for (header, value, name) in [
+        ("Helicone-Property-Max-Tokens", "few", "by-name"),
+        ("Helicone-Property-City", "Köln", "by-value"),
+        ("Helicone-User-Id", "Jürgen", "by-user"),
+    ] {
+        let seen = client.clone().with_header(header, value).chat("echo", name).await;
+        assert_eq!(seen.code(), 200, "{}", seen.text());
+        let is_it = |arrival: &testkit::receiver::Arrival| {
+            arrival.path.ends_with(&format!("?{name}"))
+                && arrival.json()["request_id"] == seen.header("helicone-id").unwrap_or_default()
+        };
+        receiver.wait_until(name, |seen| seen.iter().any(is_it)).await;
+    }
+    assert_eq!(receiver.arrivals().len(), 3, "nothing else matched");
+}
+
+#[tokio::test]
+async fn both_keys_may_stand_in_one_header() {
+    let key = "sk-the-master-key";
+    let world = World::with("", &format!("general_settings: {{master_key: {key}}}\n")).await;
+    for (shown, status) in [
+        (format!("Bearer sk-of-a-provider, Bearer {key}"), 200),
+        (format!("Bearer {key},sk-of-a-provider"), 200),
+        ("Bearer sk-of-a-provider, Bearer sk-wrong".to_owned(), 401),
+    ] {
+        let client = world.gateway.client().with_header("authorization", &shown);
+        let seen = client.chat("echo", "hi").await;
+        assert_eq!(seen.code(), status, "{shown}: {}", seen.text());
+    }
+    let received = world.upstream.requests();
+    assert!(received.iter().all(|seen| seen.header("authorization") == Some("Bearer sk-upstream")));
+    world.end(3).await;
+}
+
+#[tokio::test]
 async fn what_a_caller_omits_is_kept_from_the_journal_and_from_receivers() {
     let (question, answer) = ("canary-question-31", "canary-answer-31");
     for (header, is_question_kept, is_answer_kept) in [

@@ -5,7 +5,7 @@ use url::{Host, Url};
 use crate::{policy::Policy, spec::check::literal};
 
 /// What Helicone says of an address that it does not send to.
-pub(super) const PRIVATE: &str = "Destination cannot point to private or internal networks";
+const PRIVATE: &str = "Destination cannot point to private or internal networks";
 
 /// Names that Helicone takes for private.
 const PRIVATE_NAMES: &[&str] =
