@@ -93,7 +93,7 @@ impl Mutation {
         (Self::IgnoresOrder, &[Rule::Disordered]),
         (Self::ChangesIds, &[Rule::Unstable]),
         (Self::ChangesBodies, &[Rule::Unstable]),
-        (Self::SendsTwice, &[Rule::TooMany, Rule::PieceOverlaps]),
+        (Self::SendsTwice, &[Rule::TooMany]),
         (Self::HoldsPieces, &[Rule::PieceOverlaps]),
         (Self::IgnoresPause, &[Rule::SentWhilePaused]),
         (Self::WantsLess, &[Rule::CursorPassed]),

@@ -47,16 +47,17 @@ impl Transport for Network {
     fn send<'a>(&'a self, request: Request, limits: SendLimits<'a>) -> BoxFuture<'a, Sent> {
         let timeout = limits.timeout;
         let request = Mutation::request(self.mutation, request);
+        let is_piece = is_piece(&request);
         Box::pin(async move {
             match self.mutation {
-                Some(Mutation::SendsTwice) => {
+                Some(Mutation::SendsTwice) if !is_piece => {
                     let twice = request.clone();
                     let both = async {
                         tokio::join!(self.attempt(request, timeout), self.attempt(twice, timeout))
                     };
                     both.await.0
                 }
-                Some(Mutation::SendsOnceMore) => {
+                Some(Mutation::SendsOnceMore) if !is_piece => {
                     let again = request.clone();
                     let sent = self.attempt(request, timeout).await;
                     if sent.answer.as_ref().is_ok_and(|answer| answer.status == 200) {
@@ -75,7 +76,7 @@ impl Network {
     /// Says at once that a piece was sent, and sends it beside the next attempt.
     async fn hold(&self, request: Request, timeout: Duration) -> Sent {
         let held = std::mem::take(&mut *lock(&self.held));
-        if request.header("webhook-id").is_some_and(|id| id.contains("_streaming_")) {
+        if is_piece(&request) {
             lock(&self.held).push(request);
             let answer = Ok(webhook::verdict::Answer { status: 200, ..Default::default() });
             let (duration, timings) = (Duration::ZERO, Timings::default());
@@ -125,6 +126,11 @@ impl Network {
         let arrives = plan.arrives.min(timeout);
         Plan { arrives, ends: timeout, takes, answer, asked: None }
     }
+}
+
+/// Whether it carries tokens of a running stream.
+fn is_piece(request: &Request) -> bool {
+    request.header("webhook-id").is_some_and(|id| id.contains("_streaming_"))
 }
 
 /// The host of `https://host/…`.

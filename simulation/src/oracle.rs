@@ -73,6 +73,27 @@ pub enum Rule {
     SlowStop,
 }
 
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::CursorPassed,
+        Self::Lost,
+        Self::TooEarly,
+        Self::TooFast,
+        Self::TooOften,
+        Self::TooMany,
+        Self::Unbounded,
+        Self::Disordered,
+        Self::Unstable,
+        Self::PieceOverlaps,
+        Self::SentWhilePaused,
+        Self::SentAgain,
+        Self::Unasked,
+        Self::Stuck,
+        Self::SlowStop,
+    ];
+}
+
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {

@@ -29,7 +29,7 @@ fn found(mutation: Mutation, rules: &[Rule]) -> Option<(u64, Rule)> {
 
 #[test]
 fn each_promise_that_is_broken_on_purpose_is_seen_to_be_broken() {
-    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, seen) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..cores {
@@ -37,16 +37,20 @@ fn each_promise_that_is_broken_on_purpose_is_seen_to_be_broken() {
                 while let Some((mutation, rules)) =
                     Mutation::ALL.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    match found(*mutation, rules) {
-                        Some((seed, rule)) => println!("{mutation:?}: {rule:?} in seed {seed}"),
-                        None => {
-                            missed.lock().unwrap_or_else(PoisonError::into_inner).push(mutation);
-                        }
-                    }
+                    let found = found(*mutation, rules);
+                    println!("{mutation:?}: {found:?}");
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.push((*mutation, found.map(|(_, rule)| rule)));
                 }
             });
         }
     });
-    let missed = missed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let missed: Vec<_> = seen.iter().filter(|(_, rule)| rule.is_none()).collect();
     assert!(missed.is_empty(), "not seen in {SEEDS_MAX} seeds: {missed:?}");
+    let idle: Vec<_> = Rule::ALL
+        .iter()
+        .filter(|rule| !seen.iter().any(|(_, seen)| *seen == Some(**rule)))
+        .collect();
+    assert!(idle.is_empty(), "no mistake breaks {idle:?}");
 }
