@@ -9,7 +9,7 @@ use domain::{
     delivery::{DeadLetter, Parked},
     destination::Destination,
     event::EventType,
-    id::{DeliveryId, DestinationName},
+    id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
     time::Timestamp,
 };
@@ -265,6 +265,18 @@ impl Lanes for Mistaken {
         id: &DeliveryId,
     ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>> {
         self.lanes.delivery(lane, id)
+    }
+
+    fn dead_after(
+        &self,
+        lane: &DestinationName,
+        cursor: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<EventId>, LanesError>> {
+        self.lanes.dead_after(lane, cursor)
+    }
+
+    fn dead_count(&self, lane: &DestinationName) -> BoxFuture<'_, Result<u64, LanesError>> {
+        self.lanes.dead_count(lane)
     }
 
     fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>> {

@@ -257,12 +257,8 @@ impl World {
             }
             Action::Resume(name) => self.resume(name),
             Action::Retry(name) => life.operate(move |control| async move {
-                let query = store::lanes::DeliveryQuery {
-                    destination: Some(name),
-                    ..store::lanes::DeliveryQuery::default()
-                };
                 // What could not be read is retried by hand again, or not at all.
-                let _ = control.retry(query).await;
+                let _ = control.retry(&name, None).await;
             }),
             Action::Revive => life.engine.revive_from_outside(),
             Action::Damage => {

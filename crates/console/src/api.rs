@@ -12,6 +12,8 @@ mod openapi;
 
 mod replays;
 
+mod retries;
+
 mod view;
 
 use axum::{
@@ -49,11 +51,13 @@ pub(crate) fn router(console: Console) -> Router {
         .route("/api/events", get(events::list))
         .route("/api/events/{id}", get(events::read))
         .route("/api/deliveries", get(deliveries::list))
-        .route("/api/deliveries/retry", post(deliveries::retry_all))
+        .route("/api/deliveries/retry", post(retries::retry_all))
         .route("/api/deliveries/{destination}/{id}", get(deliveries::read))
-        .route("/api/deliveries/{destination}/{id}/retry", post(deliveries::retry))
+        .route("/api/deliveries/{destination}/{id}/retry", post(retries::retry))
         .route("/api/replays", get(replays::list).post(replays::create))
         .route("/api/replays/{id}", get(replays::read).delete(replays::delete))
+        .route("/api/replays/{id}/pause", post(replays::pause))
+        .route("/api/replays/{id}/resume", post(replays::resume))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(guard));
@@ -114,9 +118,10 @@ impl From<ServiceError> for Problem {
                 Self::new(Kind::Conflict, error.to_string())
             }
             ServiceError::Invalid(problems) => Self::invalid(problems),
-            ServiceError::Store(_) | ServiceError::Randomness(_) | ServiceError::Preview(_) => {
-                Self::internal(&error)
-            }
+            ServiceError::Store(_)
+            | ServiceError::Randomness(_)
+            | ServiceError::Preview(_)
+            | ServiceError::Replays(_) => Self::internal(&error),
         }
     }
 }

@@ -2,26 +2,34 @@
 //! id for a single one.
 //!
 //! There is no index, so that the hot path pays for none. Every search ends at a bound and says how
-//! far it came.
+//! far it came. `deliveries` finds those by what their rows say and by the records that they carry.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+mod deliveries;
 
+mod records;
+
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use delivery::replay::ReplayError;
 use domain::{
     call::{Call, Caller},
+    carried,
     destination::{Batch, Compat, Compression, Destination, Format, Method},
     event::{Event, EventType},
+    exchange::ProviderAttempt,
     glob,
-    id::{CallId, DestinationName, EventId},
+    id::{CallId, DeliveryId, DestinationName, EventId},
     record::{Entry, Record, Sequence},
     time::Timestamp,
 };
 use provider::derive::derive;
 use store::{
     journal::{ReadError, ReadLimit},
-    lanes::{DeliveryQuery, DeliveryRow, DeliveryState, LanesError},
+    lanes::{DeliveryState, LanesError},
 };
 use webhook::matching::matches;
 
+pub(crate) use self::deliveries::{DeliverySearch, dead, deliveries, events_of};
 use crate::service::Console;
 
 /// Records that one search looks at, at most.
@@ -45,6 +53,8 @@ pub(crate) enum FindError {
     Read(#[from] ReadError),
     #[error("could not read the deliveries")]
     Lanes(#[from] LanesError),
+    #[error("could not read the replays")]
+    Replays(#[from] ReplayError),
 }
 
 /// What is looked for: events that meet all of it.
@@ -116,6 +126,7 @@ pub(crate) async fn search(console: &Console, search: &Search) -> Result<Found, 
     let mut from = reader.start(search).await?;
     let mut found = Found { events: Vec::new(), next: None, scanned: 0, back_to: None };
     let (mut window, mut bytes) = (WINDOW_MIN, 0);
+    let stands = reader.standing(search).await?;
     while oldest <= from.last_sequence() {
         if found.events.len() == search.limit
             || RECORDS_MAX <= found.scanned
@@ -124,11 +135,20 @@ pub(crate) async fn search(console: &Console, search: &Search) -> Result<Found, 
             found.next = Some(from);
             break;
         }
-        let high = from.last_sequence();
+        let mut high = from.last_sequence();
+        if let Some(stands) = &stands {
+            // What lies between has no delivery in that state.
+            let before = stands.range(..(high + 1, String::new())).next_back();
+            let Some((next, _)) = before.filter(|(next, _)| oldest <= *next) else { break };
+            if *next < high {
+                high = *next;
+                from = Position { sequence: high + 1, index: 0 };
+            }
+        }
         let low = high.saturating_sub(window - 1).max(oldest);
         let entries = reader.read(low..=high, &mut bytes).await?;
         found.scanned += high - low + 1;
-        if let Some(next) = reader.take(search, &entries, from, &mut found).await? {
+        if let Some(next) = reader.take(search, stands.as_ref(), &entries, from, &mut found) {
             found.next = Some(next);
             found.back_to = found.events.last().map(|event| event.occurred_at);
             break;
@@ -151,14 +171,10 @@ pub(crate) async fn search(console: &Console, search: &Search) -> Result<Found, 
 pub(crate) async fn event(console: &Console, id: &EventId) -> Result<Option<Event>, FindError> {
     let _turn = console.searching().await;
     let reader = Reader { console };
-    let query = DeliveryQuery { event: Some(id.clone()), limit: 1, ..DeliveryQuery::default() };
-    for row in console.lanes.deliveries(query).await? {
-        let detail = console.lanes.delivery(&row.destination, &row.id).await?;
-        let events = detail.map(|detail| detail.events).unwrap_or_default();
-        if let Some(known) = events.iter().find(|known| known.event == *id) {
-            let at = known.sequence.0;
-            let entries = reader.read(at..=at, &mut 0).await?;
-            return Ok(entries.iter().find_map(|entry| pick(console, entry, id)));
+    for sequence in kept_at(console, id).await? {
+        let entries = reader.read(sequence.0..=sequence.0, &mut 0).await?;
+        if let Some(event) = entries.iter().find_map(|entry| pick(console, entry, id)) {
+            return Ok(Some(event));
         }
     }
     match call_of(id) {
@@ -167,28 +183,16 @@ pub(crate) async fn event(console: &Console, id: &EventId) -> Result<Option<Even
     }
 }
 
-/// Whether a delivery carries an event of a model and of a key, both globs; as far as its events are
-/// known.
-pub(crate) async fn carries(
-    console: &Console,
-    row: &DeliveryRow,
-    model: Option<&str>,
-    key: Option<&str>,
-) -> Result<bool, FindError> {
-    let detail = console.lanes.delivery(&row.destination, &row.id).await?;
-    let events = detail.map(|detail| detail.events).unwrap_or_default();
-    let mut ids: Vec<_> = events.into_iter().map(|known| known.event).collect();
-    if ids.is_empty() && row.id.as_str().starts_with("evt_") {
-        ids.push(EventId::from_stored(row.id.as_str()));
+/// Records that hold an event according to a delivery of it alone. Each lane is asked by an index.
+async fn kept_at(console: &Console, id: &EventId) -> Result<BTreeSet<Sequence>, FindError> {
+    let delivery = DeliveryId::new(id.as_str());
+    let mut known = BTreeSet::new();
+    for lane in console.control.destinations() {
+        let detail = console.lanes.delivery(&lane.destination.name, &delivery).await?;
+        let carried = detail.map(|detail| detail.row.carried).unwrap_or_default();
+        known.extend(carried.places().filter(|place| place.is(id)).map(|place| place.sequence));
     }
-    for id in ids {
-        let Some(event) = event(console, &id).await? else { continue };
-        let is_of_key = |key| event.call().is_some_and(|call| is_of_key(call, key));
-        if model.is_none_or(|model| is_of_model(&event, model)) && key.is_none_or(is_of_key) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(known)
 }
 
 /// Which end of a range a time stands for.
@@ -284,14 +288,28 @@ impl Reader<'_> {
         Ok(low)
     }
 
-    /// Adds what matches, newest first; the place after the last one if there is no more room.
-    async fn take(
+    /// Where the events stand that have a delivery in the state that is asked for.
+    async fn standing(
         &self,
         search: &Search,
+    ) -> Result<Option<BTreeSet<(u64, String)>>, FindError> {
+        let Some(state) = search.state else { return Ok(None) };
+        let lanes = match &search.destination {
+            Some(destination) => self.console.lanes_of(&destination.name).await?,
+            None => Vec::new(),
+        };
+        deliveries::places(self.console, lanes, state).await.map(Some)
+    }
+
+    /// Adds what matches, newest first; the place after the last one if there is no more room.
+    fn take(
+        &self,
+        search: &Search,
+        stands: Option<&BTreeSet<(u64, String)>>,
         entries: &[Arc<Entry>],
         from: Position,
         found: &mut Found,
-    ) -> Result<Option<Position>, FindError> {
+    ) -> Option<Position> {
         for entry in entries.iter().rev() {
             if !may_match(search, &entry.record) {
                 continue;
@@ -301,40 +319,16 @@ impl Reader<'_> {
             let events = derive(entry, &self.console.prices).into_iter();
             let events: Vec<_> = events.enumerate().take(end).collect();
             for (index, event) in events.into_iter().rev() {
-                if !self.is_wanted(search, &event).await? {
+                if !is_wanted(search, stands, &event) {
                     continue;
                 }
                 if found.events.len() == search.limit {
-                    return Ok(Some(Position { sequence, index: index + 1 }));
+                    return Some(Position { sequence, index: index + 1 });
                 }
                 found.events.push(event);
             }
         }
-        Ok(None)
-    }
-
-    async fn is_wanted(&self, search: &Search, event: &Event) -> Result<bool, FindError> {
-        let kind = event.kind();
-        let is_of_type = match &search.types[..] {
-            [] => kind != EventType::Streaming,
-            types => types.contains(&kind),
-        };
-        let is_in_time = search.since.is_none_or(|since| since <= event.occurred_at)
-            && search.until.is_none_or(|until| event.occurred_at < until);
-        let is_of_model = search.model.as_deref().is_none_or(|glob| is_of_model(event, glob));
-        let is_for = search.destination.as_ref().is_none_or(|d| matches(kind, event, d));
-        if !(is_of_type && is_in_time && is_of_model && is_for) {
-            return Ok(false);
-        }
-        let Some(state) = search.state else { return Ok(true) };
-        let query = DeliveryQuery {
-            destination: search.destination.as_ref().map(|d| d.name.clone()),
-            event: Some(event.id.clone()),
-            state: Some(state),
-            limit: 1,
-            ..DeliveryQuery::default()
-        };
-        Ok(!self.console.lanes.deliveries(query).await?.is_empty())
+        None
     }
 
     /// Looks for an event from its call's arrival on, up to the call's outcome.
@@ -385,6 +379,28 @@ impl Reader<'_> {
     }
 }
 
+fn is_wanted(search: &Search, stands: Option<&BTreeSet<(u64, String)>>, event: &Event) -> bool {
+    let kind = event.kind();
+    let is_of_type = match &search.types[..] {
+        [] => kind != EventType::Streaming,
+        types => types.contains(&kind),
+    };
+    let is_in_time = search.since.is_none_or(|since| since <= event.occurred_at)
+        && search.until.is_none_or(|until| event.occurred_at < until);
+    let is_of_model = search.model.as_deref().is_none_or(|glob| is_of_model(event, glob));
+    let is_for = search.destination.as_ref().is_none_or(|d| matches(kind, event, d));
+    let stands_so = || {
+        stands.is_none_or(|stands| {
+            let sequence = event.sequence.0;
+            let names = stands.range((sequence, String::new())..(sequence + 1, String::new()));
+            let mut places =
+                names.map(|(_, name)| carried::Place { sequence: event.sequence, name });
+            places.any(|place| place.is(&event.id))
+        })
+    };
+    is_of_type && is_in_time && is_of_model && is_for && stands_so()
+}
+
 /// Whether it is worth deriving: what the record itself says.
 fn may_match(search: &Search, record: &Record) -> bool {
     let asks_for = |kind: EventType| search.types.contains(&kind);
@@ -432,10 +448,23 @@ pub(crate) fn key_name(call: &Call) -> Option<&str> {
 }
 
 fn is_of_model(event: &Event, pattern: &str) -> bool {
-    let attempts = event.report().map(|report| &report.exchange.facts.attempts);
-    let deployments = attempts.into_iter().flatten().map(|attempt| &attempt.deployment);
-    event.call().is_some_and(|call| glob::matches(pattern, &call.model))
-        || deployments.into_iter().any(|deployment| {
+    let attempts = event.report().map(|report| &report.exchange.facts.attempts[..]);
+    names_model(event.call().map(AsRef::as_ref), attempts.unwrap_or_default(), pattern)
+}
+
+fn is_record_of_model(record: &Record, pattern: &str) -> bool {
+    let attempts = match record {
+        Record::Sealed(exchange) => &exchange.facts.attempts[..],
+        _ => &[],
+    };
+    names_model(call_of_record(record), attempts, pattern)
+}
+
+/// Whether the caller named such a model, or a deployment that was asked is one.
+fn names_model(call: Option<&Call>, attempts: &[ProviderAttempt], pattern: &str) -> bool {
+    let mut deployments = attempts.iter().map(|attempt| &attempt.deployment);
+    call.is_some_and(|call| glob::matches(pattern, &call.model))
+        || deployments.any(|deployment| {
             glob::matches(pattern, &deployment.model)
                 || glob::matches(pattern, &deployment.model_name)
         })

@@ -8,7 +8,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use delivery::control::{Control, LaneStatus, Preview, PreviewError, StartFrom};
+use delivery::{
+    control::{Control, LaneStatus, Preview, PreviewError, StartFrom},
+    replay::ReplayError,
+};
 use domain::{
     destination::Destination,
     id::DestinationName,
@@ -134,6 +137,8 @@ pub(crate) enum ServiceError {
     Randomness(#[from] NoRandomness),
     #[error("could not make a preview")]
     Preview(#[from] PreviewError),
+    #[error("could not remove the destination's replays; remove them by `/api/replays`")]
+    Replays(#[from] ReplayError),
 }
 
 /// Destinations that were made through a door, as they run from the start on. One whose name the
@@ -237,6 +242,16 @@ impl Console {
         let status = self.control.get(&record.name);
         let destination = record.destination(&self.policy, self.clock.now()).map(Arc::new);
         Known { record: Some(record), destination, status }
+    }
+
+    /// The lanes that work for a destination: its own, and those of its replays. Of a replay, its own.
+    pub(crate) async fn lanes_of(
+        &self,
+        name: &DestinationName,
+    ) -> Result<Vec<DestinationName>, ReplayError> {
+        let replays = self.control.replay_lanes().await?;
+        let of_it = replays.into_iter().filter(|(_, of)| of == name).map(|(id, _)| id);
+        Ok(std::iter::once(name.clone()).chain(of_it).collect())
     }
 
     /// What is stored of one that may be changed.
@@ -361,7 +376,7 @@ impl Console {
         let _changing = self.0.changing.lock().await;
         let record = self.record(name).await?;
         self.destinations.remove(&record.name).await?;
-        self.control.remove(&record.name).await;
+        self.control.remove(&record.name).await?;
         tracing::info!(destination = %name, "A destination was removed.");
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Changes the roster, and says so in the stores that survive a restart; `service` makes it so.
 //! Destinations themselves are stored by whoever made them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use domain::{
     delivery::Timings,
@@ -12,7 +12,7 @@ use domain::{
     record::Sequence,
     time::Timestamp,
 };
-use store::lanes::{DeliveryQuery, DeliveryState, LanesError};
+use store::lanes::LanesError;
 use webhook::{
     body::Body,
     request,
@@ -23,10 +23,12 @@ pub use crate::{
     preview::{Preview, PreviewError},
     roster::{BreakerStatus, Disabled},
 };
-use crate::{roster::Seen, send::SendLimits, service::Shared};
-
-/// Dead letters looked up at once.
-const RETRY_PAGE: usize = 500;
+use crate::{
+    replay::{self, ReplayError},
+    roster::Seen,
+    send::SendLimits,
+    service::Shared,
+};
 
 /// A handle to the lanes of a [`crate::Service`]. Cheap to clone.
 #[derive(Clone)]
@@ -100,7 +102,9 @@ impl Control {
             StartFrom::At(sequence) => Some(sequence),
             StartFrom::Stored => None,
         };
+        let name = destination.name.clone();
         self.shared.roster.put(destination, begin_at);
+        replay::renew(&self.shared, &name);
     }
 
     /// Returns once nothing is sent any more as a destination was before it was last put, nor passed
@@ -110,8 +114,18 @@ impl Control {
     }
 
     /// Stops a lane and forgets all that is stored of it: its cursor, what waits, dead letters,
-    /// attempts, the switch. Returns once that is done.
-    pub async fn remove(&self, name: &DestinationName) {
+    /// attempts, the switch, and its replays. Returns once that is done.
+    pub async fn remove(&self, name: &DestinationName) -> Result<(), ReplayError> {
+        self.remove_lane(name).await;
+        for (id, of) in self.replay_lanes().await? {
+            if of == *name {
+                self.remove_replay(id.as_str()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn remove_lane(&self, name: &DestinationName) {
         let shared = &self.shared;
         shared.roster.remove(name);
         shared.roster.at_rest(name).await;
@@ -191,34 +205,20 @@ impl Control {
         self.shared.roster.wants_pieces()
     }
 
-    /// Sends dead letters again, at once and with no attempt counted: all that the query finds, of
-    /// whatever state it names. Returns how many.
-    pub async fn retry(&self, query: DeliveryQuery) -> Result<usize, LanesError> {
-        let lanes = &self.shared.lanes;
-        let mut query =
-            DeliveryQuery { state: Some(DeliveryState::Dead), limit: RETRY_PAGE, ..query };
-        let mut found: BTreeMap<DestinationName, Vec<DeliveryId>> = BTreeMap::new();
-        // All are found before any is revived: a page must not move while it is turned.
-        loop {
-            let page = lanes.deliveries(query.clone()).await?;
-            query.before = page.last().map(|row| row.number);
-            let is_last = page.len() < RETRY_PAGE;
-            for row in page {
-                found.entry(row.destination).or_default().push(row.id);
-            }
-            if is_last {
-                break;
-            }
-        }
-        let mut revived = 0;
-        for (name, ids) in found {
-            revived += lanes.revive(Some(&name), Some(&ids)).await?;
-            self.woken(&name);
-        }
+    /// Sends dead letters of a lane again, at once and with no attempt counted: those named, or all.
+    /// Returns how many. A replay that has ended is taken up again for its own.
+    pub async fn retry(
+        &self,
+        name: &DestinationName,
+        ids: Option<&[DeliveryId]>,
+    ) -> Result<usize, LanesError> {
+        let revived = self.shared.lanes.revive(Some(name), ids).await?;
+        replay::take_up(&self.shared, name).await?;
+        self.woken(name);
         Ok(revived)
     }
 
-    /// Tells a lane that its parked deliveries changed: dead letters were revived, say.
+    /// Tells a lane that its parked deliveries changed, or came due by a clock that jumped.
     pub fn woken(&self, name: &DestinationName) {
         if let Some(view) = self.shared.roster.view(name) {
             view.reload.notify_one();

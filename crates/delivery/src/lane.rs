@@ -97,7 +97,7 @@ pub(crate) struct Lane {
     pub(crate) queue: Queue,
     pub(crate) streams: Streams,
     pub(crate) shelf: Shelf,
-    /// Events after the cursor that were parked in an earlier run: their rows have them.
+    /// Events after the cursor that were parked or buried in an earlier run: their rows have them.
     pub(crate) parked_before: HashSet<EventId>,
     pub(crate) attempts: JoinSet<Tried>,
     pub(crate) running: HashMap<tokio::task::Id, Running>,
@@ -188,6 +188,8 @@ impl Lane {
         }
         let parked = lane.shelf.events().filter(|event| event.sequence > cursor);
         lane.parked_before = parked.map(|event| event.event.clone()).collect();
+        let dead = lane.shared.lanes.dead_after(lane.name(), cursor).await?;
+        lane.parked_before.extend(dead);
         Ok(lane)
     }
 
@@ -273,7 +275,7 @@ impl Lane {
 
     /// Whether everything is read that a bounded lane may read.
     pub(crate) fn has_read_all(&self) -> bool {
-        self.bounds.as_ref().is_some_and(|bounds| self.window.read() >= bounds.until)
+        self.bounds.as_ref().is_some_and(|bounds| self.window.read() >= bounds.replay.to)
     }
 
     /// Whether nothing is left of a bounded lane's range.
@@ -399,8 +401,8 @@ async fn failing_since(
     name: &DestinationName,
 ) -> Result<Option<Timestamp>, LanesError> {
     let newest = |state, since, limit| {
-        let destination = Some(name.clone());
-        let query = DeliveryQuery { destination, state, since, limit, ..DeliveryQuery::default() };
+        let lanes = vec![name.clone()];
+        let query = DeliveryQuery { lanes, state, since, limit, ..DeliveryQuery::default() };
         shared.lanes.deliveries(query)
     };
     let last = newest(None, None, 1).await?;

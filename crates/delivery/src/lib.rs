@@ -13,6 +13,8 @@ pub mod control;
 
 pub mod replay;
 
+mod rehearsal;
+
 mod roster;
 
 mod notes;

@@ -60,7 +60,9 @@ pub(crate) async fn preview(
     while end >= oldest {
         let start = end.saturating_sub(WINDOW - 1).max(oldest);
         if let Some((event, items)) = newest(shared, destination, start, end).await? {
-            return Ok(Some(render(shared, destination, &event, &items)));
+            let items_max = format::events_per_body_max(destination.format);
+            let items = &items[..items.len().min(items_max)];
+            return Ok(Some(render(shared, destination, &event, items)));
         }
         end = start - 1;
     }
@@ -97,9 +99,14 @@ async fn newest(
     Ok(found)
 }
 
-fn render(shared: &Shared, destination: &Destination, event: &Event, items: &[Item]) -> Preview {
-    let items_max = format::events_per_body_max(destination.format);
-    let made = delivery(destination, &items[..items.len().min(items_max)]);
+/// A body of these items, the first of which is of this event.
+pub(crate) fn render(
+    shared: &Shared,
+    destination: &Destination,
+    event: &Event,
+    items: &[Item],
+) -> Preview {
+    let made = delivery(destination, items);
     let content = made.body.map(|body| body.to_bytes()).unwrap_or_default();
     let content_type = format::content_type(destination.format);
     let now = shared.clock.now();

@@ -97,7 +97,7 @@ impl Lane {
                 break;
             }
             has_read = true;
-            let until = self.bounds.as_ref().map(|bounds| bounds.until);
+            let until = self.bounds.as_ref().map(|bounds| bounds.replay.to);
             for entry in entries {
                 if until.is_some_and(|until| entry.sequence > until) {
                     self.window.advance(until.unwrap_or_default());

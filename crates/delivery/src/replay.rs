@@ -4,9 +4,14 @@
 //! ids. It is stored, so a restart goes on with it, and says afterwards what became of it. The lane
 //! of the destination itself knows nothing of it.
 //!
-//! Invariant: a replay ends only when everything in its range is delivered, given up or not wanted.
+//! It sends only while its destination is sent to, and as that one is: a pause rests it, a change
+//! changes it, a removal ends it. Dead letters that it leaves are sent again by the same lane, which
+//! begins once more for them.
+//!
+//! Invariant: a replay ends only when everything in its range is delivered, given up or not wanted,
+//! and nothing waits under its name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use domain::{
     destination::{Destination, EventFilter, Format},
@@ -16,27 +21,23 @@ use domain::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use store::{
-    journal::{ReadError, ReadLimit},
-    lanes::LanesError,
-    state::StoredDestination,
-};
-use webhook::{format, matching};
+use store::{journal::ReadError, lanes::LanesError, state::StoredDestination};
+use webhook::format;
 
 use crate::{
     control::Control,
+    rehearsal,
     roster::{Bounds, Standing},
     service::Shared,
 };
+
+pub use crate::rehearsal::Rehearsal;
 
 /// The door of replays among stored destinations, whose other doors are the console's.
 pub const DOOR: &str = "replay";
 
 /// What the names of replays' lanes begin with.
 const PREFIX: &str = "replay_";
-
-/// Entries of one read while a dry run counts.
-const READ: ReadLimit = ReadLimit { entries_max: 256, bytes_max: 4 << 20 };
 
 /// What to send once more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,15 +60,12 @@ pub struct Replay {
     /// In this format instead of the destination's own.
     #[serde(default)]
     pub format: Option<Format>,
-    /// Only count.
-    #[serde(default)]
-    pub dry_run: bool,
 }
 
 /// How a replay stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplayStatus {
-    /// Its id, and its lane's name; empty for a dry run, which leaves nothing behind.
+    /// Its id, and its lane's name.
     pub id: String,
     /// What was asked for.
     pub replay: Replay,
@@ -75,11 +73,9 @@ pub struct ReplayStatus {
     pub state: ReplayState,
     /// Everything up to here is settled.
     pub cursor: Sequence,
-    /// Events that it sends, by type, as a dry run counted them.
-    pub matched: Option<BTreeMap<EventType, u64>>,
-    /// Deliveries that succeeded since the gateway started.
+    /// Deliveries that succeeded; while it runs, since the gateway started or it was taken up again.
     pub delivered: u64,
-    /// Deliveries given up since then; they stand in the dead letters under the replay's name.
+    /// Its dead letters. They stand under the replay's name.
     pub given_up: u64,
     /// When it was asked for.
     pub started_at: Timestamp,
@@ -120,57 +116,60 @@ struct Spec {
     replay: Replay,
     finished: bool,
     delivered: u64,
-    given_up: u64,
 }
 
 impl Control {
-    /// Sends a range of the journal once more, or counts what that would send.
+    /// Sends a range of the journal once more.
     pub async fn replay(&self, replay: Replay) -> Result<ReplayStatus, ReplayError> {
         let shared = &self.shared;
-        let head = *shared.journal.head().borrow();
-        let replay = Replay { to: replay.to.min(head), ..replay };
-        if replay.to < replay.from.max(Sequence(1)) {
-            return Err(ReplayError::EmptyRange);
-        }
+        let replay = within(shared, replay)?;
         let lane = lane(shared, &replay)?;
         let started_at = shared.clock.now();
-        if replay.dry_run {
-            let matched = Some(count(shared, &replay, &lane).await?);
-            let (state, cursor) = (ReplayState::Finished, replay.to);
-            let id = String::new();
-            let (delivered, given_up) = (0, 0);
-            return Ok(ReplayStatus {
-                id,
-                replay,
-                state,
-                cursor,
-                matched,
-                delivered,
-                given_up,
-                started_at,
-            });
-        }
         let id = format!("{PREFIX}{:x}{:04x}", started_at.as_millis(), fastrand::u16(..));
-        let spec = Spec { replay: replay.clone(), finished: false, delivered: 0, given_up: 0 };
+        let spec = Spec { replay, finished: false, delivered: 0 };
         shared.destinations.put(stored(&id, &spec, started_at, started_at)).await?;
-        let cursor = Sequence(replay.from.0.saturating_sub(1));
-        begin(shared, &id, &replay, lane, Some(cursor));
+        let cursor = spec.replay.from.before();
+        begin(shared, &id, spec.replay.clone(), lane, Some(cursor));
         Ok(ReplayStatus {
             id,
-            replay,
+            replay: spec.replay,
             state: ReplayState::Running,
             cursor,
-            matched: None,
             delivered: 0,
             given_up: 0,
             started_at,
         })
     }
 
+    /// Says what a replay would send, and sends nothing.
+    pub async fn rehearse(&self, replay: Replay) -> Result<Rehearsal, ReplayError> {
+        let replay = within(&self.shared, replay)?;
+        let lane = lane(&self.shared, &replay)?;
+        let only = only(&replay, &lane);
+        Ok(rehearsal::rehearse(&self.shared, replay, &lane, &only).await?)
+    }
+
     /// All replays that were not removed, oldest first.
     pub async fn replays(&self) -> Result<Vec<ReplayStatus>, ReplayError> {
+        let mut all = Vec::new();
+        for stored in self.shared.destinations.all().await? {
+            let Some(spec) = parse(&stored) else { continue };
+            let given_up = self.shared.lanes.dead_count(&stored.name).await?;
+            all.push(self.replay_status(&stored, spec, given_up));
+        }
+        Ok(all)
+    }
+
+    /// Ids of the replays to each destination: the names of the lanes that work for it beside its own.
+    pub async fn replay_lanes(
+        &self,
+    ) -> Result<Vec<(DestinationName, DestinationName)>, ReplayError> {
         let all = self.shared.destinations.all().await?;
-        Ok(all.into_iter().filter_map(|stored| self.replay_status(stored)).collect())
+        let replays = all.into_iter().filter_map(|stored| {
+            let spec = parse(&stored)?;
+            Some((stored.name, spec.replay.destination))
+        });
+        Ok(replays.collect())
     }
 
     /// Stops a replay if it runs, and forgets it.
@@ -180,57 +179,105 @@ impl Control {
         if !all.iter().any(|stored| stored.door == DOOR && stored.name == name) {
             return Ok(false);
         }
-        self.remove(&name).await;
+        self.remove_lane(&name).await;
         Ok(self.shared.destinations.remove(&name).await?)
     }
 
-    fn replay_status(&self, stored: StoredDestination) -> Option<ReplayStatus> {
-        let Spec { replay, finished, delivered, given_up } = parse(&stored)?;
-        let seen = self.shared.roster.seen_one(&stored.name);
-        let standing = seen.as_ref().map(|seen| seen.standing).unwrap_or_default();
-        let (cursor, delivered, given_up) = if finished {
-            (replay.to, delivered, given_up)
-        } else {
-            (standing.cursor, standing.delivered, standing.given_up)
+    fn replay_status(&self, stored: &StoredDestination, spec: Spec, given_up: u64) -> ReplayStatus {
+        let Spec { replay, finished, delivered } = spec;
+        let roster = &self.shared.roster;
+        let lane = roster.seen_one(&stored.name);
+        let works = lane.as_ref().filter(|lane| !lane.standing.is_finished || !finished);
+        let (state, cursor, delivered) = match works {
+            None if finished => (ReplayState::Finished, replay.to, delivered),
+            None => {
+                let cursor = replay.from.before();
+                (ReplayState::Stopped("its destination is gone".to_owned()), cursor, delivered)
+            }
+            Some(lane) => {
+                let why = match (&lane.disabled, roster.seen_one(&replay.destination)) {
+                    (Some(disabled), _) => Some(disabled.why.clone()),
+                    (None, None) => Some("its destination is gone".to_owned()),
+                    (None, Some(seen)) => {
+                        seen.disabled.map(|d| format!("its destination is not sent to: {}", d.why))
+                    }
+                };
+                let state = why.map_or(ReplayState::Running, ReplayState::Stopped);
+                (state, lane.standing.cursor, delivered + lane.standing.delivered)
+            }
         };
-        let state = match seen {
-            _ if finished => ReplayState::Finished,
-            None => ReplayState::Stopped("its destination is gone".to_owned()),
-            Some(seen) => match seen.disabled {
-                Some(disabled) => ReplayState::Stopped(disabled.why),
-                None => ReplayState::Running,
-            },
-        };
-        Some(ReplayStatus {
-            id: stored.id,
-            replay,
-            state,
-            cursor,
-            matched: None,
-            delivered,
-            given_up,
-            started_at: stored.created_at,
-        })
+        let (id, started_at) = (stored.id.clone(), stored.created_at);
+        ReplayStatus { id, replay, state, cursor, delivered, given_up, started_at }
     }
 }
 
-/// Goes on with the replays that the last run did not finish.
+/// The replay with an end that has happened.
+fn within(shared: &Shared, replay: Replay) -> Result<Replay, ReplayError> {
+    let head = *shared.journal.head().borrow();
+    let replay = Replay { to: replay.to.min(head), ..replay };
+    if replay.to < replay.from.max(Sequence(1)) {
+        return Err(ReplayError::EmptyRange);
+    }
+    Ok(replay)
+}
+
+/// Goes on with the replays that the last run did not finish, or left something to send.
 pub(crate) async fn restore(shared: &Shared) -> Result<(), LanesError> {
     for stored in shared.destinations.all().await? {
-        let Some(spec) = parse(&stored).filter(|spec| !spec.finished) else { continue };
-        match lane(shared, &spec.replay) {
-            Ok(lane) => {
-                // A replay whose lane never began begins at its beginning.
-                let cursor = shared.lanes.cursor(&stored.name).await?;
-                let first = Sequence(spec.replay.from.0.saturating_sub(1));
-                begin(shared, &stored.id, &spec.replay, lane, cursor.is_none().then_some(first));
-            }
-            Err(error) => {
-                tracing::warn!(replay = stored.id, %error, "A replay does not go on.");
-            }
+        let Some(spec) = parse(&stored) else { continue };
+        if spec.finished && shared.lanes.parked(&stored.name).await?.is_empty() {
+            continue;
         }
+        // A replay whose lane never began begins at its beginning.
+        let cursor = shared.lanes.cursor(&stored.name).await?;
+        let first = spec.replay.from.before();
+        go_on(shared, &stored, spec, cursor.is_none().then_some(first));
     }
     Ok(())
+}
+
+/// Goes on with the replays that have ended and whose dead letters another process revived.
+pub(crate) async fn take_up_revived(shared: &Shared) {
+    let taken_up = async {
+        for stored in shared.destinations.all().await? {
+            let is_replay = stored.door == DOOR;
+            if is_replay && !shared.lanes.parked(&stored.name).await?.is_empty() {
+                take_up(shared, &stored.name).await?;
+            }
+        }
+        Ok(())
+    };
+    let outcome: Result<(), LanesError> = taken_up.await;
+    if let Err(error) = outcome {
+        tracing::error!(%error, "Revived dead letters of replays wait for the next start.");
+    }
+}
+
+/// Begins a replay's lane once more if it has ended: something waits under its name again.
+pub(crate) async fn take_up(shared: &Shared, name: &DestinationName) -> Result<(), LanesError> {
+    if shared.roster.seen_one(name).is_some_and(|lane| !lane.standing.is_finished) {
+        return Ok(());
+    }
+    let all = shared.destinations.all().await?;
+    let Some(stored_before) = all.into_iter().find(|stored| stored.name == *name) else {
+        return Ok(());
+    };
+    let Some(spec) = parse(&stored_before) else { return Ok(()) };
+    let spec = Spec { finished: false, ..spec };
+    let now = shared.clock.now();
+    let again = stored(&stored_before.id, &spec, stored_before.created_at, now);
+    shared.destinations.put(again).await?;
+    go_on(shared, &stored_before, spec, None);
+    Ok(())
+}
+
+/// Replays to a destination work as it is now.
+pub(crate) fn renew(shared: &Shared, name: &DestinationName) {
+    for (id, bounds) in shared.roster.bounded_of(name) {
+        if let Ok(lane) = lane(shared, &bounds.replay) {
+            begin(shared, id.as_str(), bounds.replay, lane, None);
+        }
+    }
 }
 
 /// A replay's lane has nothing left to send.
@@ -241,10 +288,15 @@ pub(crate) async fn finish(shared: &Shared, name: &DestinationName, standing: St
             return Ok(());
         };
         let Some(spec) = parse(&before) else { return Ok(()) };
-        let Standing { delivered, given_up, .. } = standing;
-        let spec = Spec { finished: true, delivered, given_up, ..spec };
+        let delivered = spec.delivered + standing.delivered;
+        let spec = Spec { finished: true, delivered, ..spec };
         let now = shared.clock.now();
-        shared.destinations.put(stored(&before.id, &spec, before.created_at, now)).await
+        shared.destinations.put(stored(&before.id, &spec, before.created_at, now)).await?;
+        // Somebody may have revived a dead letter while the lane ended.
+        if !shared.lanes.parked(name).await?.is_empty() {
+            take_up(shared, name).await?;
+        }
+        Ok(())
     };
     let outcome: Result<(), LanesError> = finished.await;
     match outcome {
@@ -258,6 +310,13 @@ pub(crate) async fn finish(shared: &Shared, name: &DestinationName, standing: St
             replay = %name, %error,
             "A replay is finished, and that could not be stored: the next start looks again."
         ),
+    }
+}
+
+fn go_on(shared: &Shared, stored: &StoredDestination, spec: Spec, begin_at: Option<Sequence>) {
+    match lane(shared, &spec.replay) {
+        Ok(lane) => begin(shared, &stored.id, spec.replay, lane, begin_at),
+        Err(error) => tracing::warn!(replay = stored.id, %error, "A replay does not go on."),
     }
 }
 
@@ -277,14 +336,8 @@ fn lane(shared: &Shared, replay: &Replay) -> Result<Destination, ReplayError> {
     Ok(lane)
 }
 
-fn begin(
-    shared: &Shared,
-    id: &str,
-    replay: &Replay,
-    lane: Destination,
-    begin_at: Option<Sequence>,
-) {
-    let bounds = Bounds { until: replay.to, only: Arc::new(only(replay, &lane)) };
+fn begin(shared: &Shared, id: &str, replay: Replay, lane: Destination, begin_at: Option<Sequence>) {
+    let bounds = Bounds { only: Arc::new(only(&replay, &lane)), replay };
     let lane = Destination { name: DestinationName::new(id), ..lane };
     shared.roster.put_bounded(lane, begin_at, bounds);
 }
@@ -299,35 +352,6 @@ fn only(replay: &Replay, lane: &Destination) -> Destination {
         sample_rate: 1.0,
         ..lane.clone()
     }
-}
-
-/// What a replay would send, by type.
-async fn count(
-    shared: &Shared,
-    replay: &Replay,
-    lane: &Destination,
-) -> Result<BTreeMap<EventType, u64>, ReadError> {
-    let only = only(replay, lane);
-    let mut matched = BTreeMap::new();
-    let mut cursor = Sequence(replay.from.0.saturating_sub(1));
-    while cursor < replay.to {
-        let entries = match shared.events.read_after(cursor, READ).await {
-            Err(ReadError::Corrupt { sequence, .. }) if sequence > cursor => {
-                cursor = sequence;
-                continue;
-            }
-            read => read?,
-        };
-        let Some(last) = entries.last() else { break };
-        cursor = last.sequence;
-        for event in entries.iter().filter(|e| e.sequence <= replay.to).flat_map(|e| &e.events) {
-            let kind = event.kind();
-            if matching::matches(kind, event, &only) && !format::items(event, lane).is_empty() {
-                *matched.entry(kind).or_default() += 1;
-            }
-        }
-    }
-    Ok(matched)
 }
 
 fn stored(id: &str, spec: &Spec, created_at: Timestamp, now: Timestamp) -> StoredDestination {

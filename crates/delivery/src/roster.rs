@@ -7,7 +7,7 @@
 //! one has ended, so two never settle for the same cursor.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +20,8 @@ use domain::{
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::replay::Replay;
 
 /// Why a destination is not sent to, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +103,9 @@ struct State {
 /// What a lane is limited to that does not go on for ever.
 #[derive(Debug, Clone)]
 pub(crate) struct Bounds {
-    /// The last record that it reads.
-    pub(crate) until: Sequence,
+    /// What it is for: the last record that it reads, and the destination that it works for. It
+    /// rests while that one does.
+    pub(crate) replay: Replay,
     /// What does not match this is left out.
     pub(crate) only: Arc<Destination>,
 }
@@ -210,6 +213,10 @@ impl Roster {
             if let Some(cursor) = slot.begin_at.filter(|_| slot.worker.is_none()) {
                 slot.view.publish(Standing { cursor, ..slot.view.standing() });
             }
+            let standing = slot.view.standing();
+            if standing.is_finished {
+                slot.view.publish(Standing { is_finished: false, delivered: 0, ..standing });
+            }
             slot.version += 1;
             slot.is_removed = false;
             slot.has_failed = false;
@@ -269,8 +276,9 @@ impl Roster {
         let state = &mut *state;
         let mut chores = std::mem::take(&mut state.asked);
         state.slots.retain(|_, slot| !slot.is_gone());
+        let resting = state.resting();
         for (name, slot) in &mut state.slots {
-            let is_disabled = state.disabled.contains_key(name);
+            let is_disabled = resting.contains(name);
             if let Some(worker) = &slot.worker {
                 if slot.is_removed || is_disabled || worker.version != slot.version {
                     worker.halt.cancel();
@@ -331,11 +339,10 @@ impl Roster {
         let mut changed = self.changed.subscribe();
         let is_taken_up = || {
             let state = lock(&self.state);
-            let slot = state.slots.get(name);
             let is_old = |slot: &Slot| {
                 slot.worker.as_ref().is_some_and(|worker| worker.version != slot.version)
             };
-            !slot.is_some_and(is_old) || !state.is_served
+            !state.working_for(name).any(is_old) || !state.is_served
         };
         while !is_taken_up() {
             if changed.changed().await.is_err() {
@@ -349,8 +356,8 @@ impl Roster {
         let mut changed = self.changed.subscribe();
         let is_at_rest = || {
             let state = lock(&self.state);
-            let slot = state.slots.get(name);
-            slot.is_none_or(|slot| slot.worker.is_none() && !slot.is_removed) || !state.is_served
+            let rests = |slot: &Slot| slot.worker.is_none() && !slot.is_removed;
+            state.working_for(name).all(rests) || !state.is_served
         };
         while !is_at_rest() {
             if changed.changed().await.is_err() {
@@ -387,6 +394,18 @@ impl Roster {
         Some(slot.seen(state.disabled.get(name)))
     }
 
+    /// The bounded lanes that work for a destination and have not ended.
+    pub(crate) fn bounded_of(&self, name: &DestinationName) -> Vec<(DestinationName, Bounds)> {
+        let state = lock(&self.state);
+        let bounded = state.slots.iter().filter_map(|(id, slot)| {
+            let bounds =
+                slot.bounds.as_ref().filter(|bounds| bounds.replay.destination == *name)?;
+            let has_ended = slot.is_removed || slot.view.standing().is_finished;
+            (!has_ended).then(|| (id.clone(), bounds.clone()))
+        });
+        bounded.collect()
+    }
+
     pub(crate) fn view(&self, name: &DestinationName) -> Option<Arc<View>> {
         Some(Arc::clone(&lock(&self.state).slots.get(name)?.view))
     }
@@ -406,6 +425,27 @@ impl Roster {
 }
 
 impl State {
+    /// Lanes that are not to run: the disabled ones, and bounded ones whose destination is disabled or
+    /// gone.
+    fn resting(&self) -> BTreeSet<DestinationName> {
+        let has_rest = |slot: &Slot| {
+            let of = slot.bounds.as_ref().map(|bounds| &bounds.replay.destination);
+            let is_there = |of| self.slots.get(of).is_some_and(|slot| !slot.is_removed);
+            of.is_some_and(|of| self.disabled.contains_key(of) || !is_there(of))
+        };
+        let bounded = self.slots.iter().filter(|(_, slot)| has_rest(slot)).map(|(name, _)| name);
+        self.disabled.keys().chain(bounded).cloned().collect()
+    }
+
+    /// A destination's own lane, and those of its replays.
+    fn working_for(&self, name: &DestinationName) -> impl Iterator<Item = &Slot> {
+        let of = |slot: &Slot| slot.bounds.as_ref().map(|b| b.replay.destination.clone());
+        let slots = self.slots.iter();
+        slots
+            .filter(move |(own, slot)| *own == name || of(slot).as_ref() == Some(name))
+            .map(|(_, slot)| slot)
+    }
+
     /// Lanes that may send to a standby of this name begin anew, to take it up or leave it.
     fn renew_those_with_backup(&mut self, name: &DestinationName) {
         for slot in self.slots.values_mut() {

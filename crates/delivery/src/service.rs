@@ -149,6 +149,7 @@ impl Service {
             Tasks { shared: self.shared, stop, set: JoinSet::new(), lanes: HashMap::new() };
         tasks.shared.roster.serve(true);
         let mut changes = tasks.shared.roster.changes();
+        let mut revived = tasks.shared.lanes.changed();
         while !tasks.stop.is_cancelled() {
             changes.mark_unchanged();
             tasks.begin_chores();
@@ -156,6 +157,7 @@ impl Service {
                 biased;
                 () = tasks.stop.cancelled() => {}
                 Ok(()) = changes.changed() => {}
+                Ok(()) = revived.changed() => tasks.take_up_revived(),
                 Some(ended) = tasks.set.join_next_with_id() => tasks.ended(ended),
             }
         }
@@ -228,6 +230,15 @@ impl Tasks {
                 });
             }
         }
+    }
+
+    /// Running lanes notice by themselves what another process revived; replays that have ended do not.
+    fn take_up_revived(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.set.spawn(async move {
+            replay::take_up_revived(&shared).await;
+            None
+        });
     }
 
     fn ended(&mut self, ended: Result<(Id, Option<Result<(), LaneError>>), JoinError>) {

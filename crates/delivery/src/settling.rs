@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::{
+    carried::Carried,
     delivery::{Attempt, DeadLetter, EventRef},
     id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
@@ -119,6 +120,7 @@ impl Lane {
             answer_start: sent.answer.as_ref().map(answer_start).unwrap_or_default(),
             result,
             event_count: u32::try_from(delivery.events.len()).unwrap_or(u32::MAX),
+            carried: Carried::of(&delivery.events),
         });
     }
 

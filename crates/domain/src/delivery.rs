@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    carried::Carried,
     id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
     time::Timestamp,
@@ -54,7 +55,8 @@ pub struct DeadLetter {
 pub struct Attempt {
     /// Of which delivery.
     pub delivery: DeliveryId,
-    /// Counted from 1.
+    /// Which of the attempts that count against `max_attempts` it would be: from 1. Several have the
+    /// same number where those before were not the delivery's fault.
     pub number: u32,
     /// When it began.
     pub started_at: Timestamp,
@@ -72,6 +74,8 @@ pub struct Attempt {
     pub result: String,
     /// How many events it carried.
     pub event_count: u32,
+    /// Which; empty if an older version made it.
+    pub carried: Carried,
 }
 
 /// The phases of an attempt, in milliseconds each; `None` for one that was not reached or, on a

@@ -39,5 +39,7 @@ pub mod destination;
 
 pub mod delivery;
 
+pub mod carried;
+
 #[cfg(feature = "sample")]
 pub mod sample;

@@ -20,6 +20,12 @@ impl Sequence {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The position before this one: a cursor from which this one is read next.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 impl std::fmt::Display for Sequence {

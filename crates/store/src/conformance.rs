@@ -106,6 +106,7 @@ macro_rules! conformance_tests {
             a_revived_dead_letter_is_due_at_once_with_no_attempt_counted,
             named_dead_letters_are_revived_and_the_others_stay,
             dead_letters_are_listed_oldest_first_up_to_a_limit,
+            dead_letters_behind_the_cursor_are_known_by_their_events,
             lanes_do_not_see_each_other,
             a_forgotten_lane_never_ran,
             a_closed_state_says_so,
@@ -114,6 +115,8 @@ macro_rules! conformance_tests {
             each_delivery_is_listed_once_by_its_last_attempt,
             deliveries_come_in_pages_without_a_gap,
             deliveries_are_found_by_destination_state_event_and_time,
+            a_batch_that_was_delivered_is_found_by_each_event_that_it_carried,
+            attempts_that_count_differ_from_those_that_were_made,
             what_has_no_attempt_is_listed_after_what_has_one,
             a_delivery_is_shown_with_its_attempts_and_events,
         ]);

@@ -1,6 +1,7 @@
 //! The lanes' state as its users see it: cursors, parked deliveries, dead letters, attempts.
 
 use domain::{
+    carried::Carried,
     delivery::{Attempt, DeadLetter, EventRef, Parked},
     id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
@@ -61,6 +62,17 @@ pub trait Lanes: Send + Sync + 'static {
         id: &DeliveryId,
     ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>>;
 
+    /// Events behind a position that stand in dead letters of the lane: they are settled, though the
+    /// cursor has not passed them.
+    fn dead_after(
+        &self,
+        lane: &DestinationName,
+        cursor: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<EventId>, LanesError>>;
+
+    /// How many dead letters a lane has.
+    fn dead_count(&self, lane: &DestinationName) -> BoxFuture<'_, Result<u64, LanesError>>;
+
     /// The cursors of all lanes that ever ran and were not forgotten.
     fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>>;
 
@@ -72,12 +84,19 @@ pub trait Lanes: Send + Sync + 'static {
 /// Which deliveries to show: those that meet all that is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryQuery {
-    /// Of this destination.
-    pub destination: Option<DestinationName>,
+    /// Of any of these lanes; of all if there are none.
+    pub lanes: Vec<DestinationName>,
     /// In this state.
     pub state: Option<DeliveryState>,
-    /// Carrying this event. A batch that was delivered is not found by its events: they are not kept.
+    /// Carrying this event.
     pub event: Option<EventId>,
+    /// The record of `event`, which is taken at its word. Without it, a batch that was delivered is not
+    /// found.
+    pub event_at: Option<Sequence>,
+    /// Whose last attempt was answered with this status.
+    pub status: Option<u16>,
+    /// Whose reason holds this text, in upper or lower case.
+    pub reason: Option<String>,
     /// Last attempted at this time or later; without attempts, due or buried then.
     pub since: Option<Timestamp>,
     /// Last attempted before this time; without attempts, due or buried then.
@@ -121,14 +140,19 @@ pub struct DeliveryRow {
     pub id: DeliveryId,
     /// How it stands.
     pub state: DeliveryState,
-    /// Attempts so far; for a delivery that waits, those that count.
+    /// Attempts that count against `max_attempts`: not those that failed while the receiver was down,
+    /// nor those before it was sent again by hand.
     pub attempts: u32,
+    /// Attempts that are still known.
+    pub made: u32,
     /// The last attempt, if it is still known and there was one.
     pub last: Option<Attempt>,
     /// When the next attempt is due, if it waits for a time.
     pub due_at: Option<Timestamp>,
     /// What the last attempt ended with, or why it was given up, in words.
     pub reason: String,
+    /// What it carries.
+    pub carried: Carried,
 }
 
 /// A delivery with all that is known of it.
@@ -138,7 +162,7 @@ pub struct DeliveryDetail {
     pub row: DeliveryRow,
     /// Its attempts that are still known, oldest first.
     pub attempts: Vec<Attempt>,
-    /// What it carries, where that is known: while it waits, and as a dead letter.
+    /// What it carries, with whole ids: while it waits, and as a dead letter.
     pub events: Vec<EventRef>,
 }
 

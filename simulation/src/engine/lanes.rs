@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     delivery::{DeadLetter, Parked},
-    id::{DeliveryId, DestinationName},
+    id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
 };
 use store::{
@@ -99,6 +99,25 @@ impl Lanes for Engine {
     ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>> {
         let (lane, id) = (lane.clone(), id.clone());
         self.ask(move |disk| Ok(pages::detail(disk, &lane, &id)))
+    }
+
+    fn dead_after(
+        &self,
+        lane: &DestinationName,
+        cursor: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<EventId>, LanesError>> {
+        let lane = lane.clone();
+        self.ask(move |disk| {
+            let dead = disk.lanes.get(&lane).into_iter().flat_map(|rows| &rows.dead);
+            let events = dead.flat_map(|(_, letter)| &letter.events);
+            let behind = events.filter(|event| event.sequence > cursor);
+            Ok(behind.map(|event| event.event.clone()).collect())
+        })
+    }
+
+    fn dead_count(&self, lane: &DestinationName) -> BoxFuture<'_, Result<u64, LanesError>> {
+        let lane = lane.clone();
+        self.ask(move |disk| Ok(disk.lanes.get(&lane).map_or(0, |rows| rows.dead.len() as u64)))
     }
 
     fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>> {

@@ -1,6 +1,7 @@
 //! Deliveries as people look at them, over the rows of a model engine.
 
 use domain::{
+    carried::Carried,
     delivery::{Attempt, EventRef},
     id::{DeliveryId, DestinationName},
     time::Timestamp,
@@ -61,6 +62,7 @@ pub(super) fn detail(
         rows.attempts.iter().filter(|(_, attempt)| attempt.delivery == *id).collect();
     let last = attempts.last().copied();
     let exception = exception(rows, id);
+    let made = attempts.len() as u32;
     let row = match (&exception, last) {
         (Some(exception), last) => DeliveryRow {
             number: last.map_or(exception.number, |(number, _)| *number),
@@ -68,9 +70,11 @@ pub(super) fn detail(
             id: id.clone(),
             state: exception.state,
             attempts: exception.attempts,
+            made,
             last: last.map(|(_, attempt)| attempt.clone()),
             due_at: exception.due_at,
             reason: exception.reason.to_owned(),
+            carried: Carried::of(exception.events),
         },
         (None, Some((number, last))) => DeliveryRow {
             number: *number,
@@ -82,9 +86,11 @@ pub(super) fn detail(
                 DeliveryState::Waiting
             },
             attempts: last.number,
+            made,
             last: Some(last.clone()),
             due_at: None,
             reason: last.result.clone(),
+            carried: last.carried.clone(),
         },
         (None, None) => return None,
     };
@@ -97,7 +103,7 @@ pub(super) fn detail(
 pub(super) fn list(disk: &Disk, query: &DeliveryQuery) -> Vec<DeliveryRow> {
     let mut page = Vec::new();
     for (lane, rows) in &disk.lanes {
-        if query.destination.as_ref().is_some_and(|wanted| wanted != lane) {
+        if !query.lanes.is_empty() && !query.lanes.contains(lane) {
             continue;
         }
         let mut ids: Vec<&DeliveryId> = rows.attempts.iter().map(|(_, a)| &a.delivery).collect();
@@ -125,9 +131,15 @@ fn shown(
         None => exception(rows, id)?.time,
     };
     let carries = query.event.as_ref().is_none_or(|wanted| {
-        wanted.as_str() == id.as_str() || events.iter().any(|event| event.event == *wanted)
+        wanted.as_str() == id.as_str()
+            || events.iter().any(|event| event.event == *wanted)
+            || query.event_at.is_some_and(|at| row.carried.has(at, wanted))
     });
+    let status = row.last.as_ref().and_then(|last| last.status);
+    let reason = query.reason.as_ref().map(|text| text.to_lowercase());
     let is_shown = carries
+        && (query.status.is_none() || query.status == status)
+        && reason.is_none_or(|text| row.reason.to_lowercase().contains(&text))
         && query.state.is_none_or(|state| state == row.state)
         && query.since.is_none_or(|since| time >= since)
         && query.until.is_none_or(|until| time < until)

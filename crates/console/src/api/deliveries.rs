@@ -1,38 +1,31 @@
 //! `/api/deliveries`: what became of events at each destination, attempt by attempt.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
-    body::Body,
     extract::{Path, RawQuery, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
 };
+use delivery::replay::ReplayError;
 use domain::{
     delivery::Attempt,
     event::EventType,
     id::{DeliveryId, DestinationName, EventId},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use store::lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, DeliveryState};
 use utoipa::ToSchema;
 
 use super::{events::parse_state, moment, view::TimingsView};
 use crate::{
-    find::{FindError, carries},
+    find::{DeliverySearch, FindError, deliveries, events_of},
     problem::{FieldProblem, Kind, Problem},
-    request::{Query, parse_time, read_object},
+    request::Query,
     service::Console,
-    spec::read_rest,
 };
 
 /// Deliveries of a page, unless the request says otherwise, and at most.
 const LIMITS: (usize, usize) = (50, 200);
-/// Rows that one request looks at, at most, when it asks for a type.
-const ROWS_MAX: usize = 2_000;
-/// The same when it asks for a model or a key, which stand in the journal alone.
-const ROWS_READ_MAX: usize = 100;
-/// Of those, rows of one look.
-const ROWS_READ: usize = 25;
 
 /// A page of deliveries.
 #[derive(Serialize, ToSchema)]
@@ -49,13 +42,21 @@ pub(crate) struct DeliveryList {
 pub(crate) struct DeliveryView {
     /// Its destination.
     destination: String,
+    /// The replay that it is of; its own attempts and its own state are told, not those of the lane's
+    /// delivery of that id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "replay_19a2f1c7a3e7c1e")]
+    replay: Option<String>,
     /// Its id, the same in every attempt (`webhook-id`): its event's, or `bat_…` for a batch.
     #[schema(example = "evt_019a2f1c7a3e7c1e8f5d3b2a19c0d4e7_completion")]
     id: String,
     /// How it stands.
     state: StateName,
-    /// Attempts so far; of one that waits, those that count.
+    /// Attempts so far, as far as they are still known.
     attempts: u32,
+    /// Those of them that count against `max_attempts`: not those that failed while the receiver was
+    /// down, nor those before it was last sent again by hand.
+    attempts_counted: u32,
     /// What the last attempt ended with, or why it was given up.
     reason: String,
     /// When the next attempt is due, if it waits.
@@ -80,7 +81,7 @@ enum StateName {
 /// One try to send a delivery.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AttemptView {
-    /// Counted from 1.
+    /// Counted from 1, among those that are still known.
     number: u32,
     /// When it began.
     #[schema(format = DateTime)]
@@ -106,8 +107,8 @@ pub(crate) struct AttemptView {
 pub(crate) struct DeliveryDetailView {
     #[serde(flatten)]
     delivery: DeliveryView,
-    /// Ids of the events that it carries, where they are known: while it waits, as a dead letter, and
-    /// if it is one event.
+    /// Ids of the events that it carries; of a batch that was delivered, those whose records are still
+    /// in the journal.
     events: Vec<String>,
     /// Attempts that are still known, oldest first.
     history: Vec<AttemptView>,
@@ -121,16 +122,21 @@ pub(crate) struct DeliveryDetailView {
     get, path = "/api/deliveries", tag = "deliveries",
     operation_id = "list_deliveries",
     params(
-        ("destination" = Option<String>, Query, description = "To this destination"),
+        ("destination" = Option<String>, Query,
+         description = "To this destination, also by its replays; or of the replay of this id"),
         ("state" = Option<String>, Query, example = "dead",
          description = "In this state: `delivered`, `waiting` or `dead`"),
         ("event" = Option<String>, Query, description = "Carrying the event of this id"),
         ("type" = Option<String>, Query, example = "completion",
-         description = "Of one event of this type; batches have no type"),
+         description = "Carrying an event of this type"),
         ("model" = Option<String>, Query, example = "gpt-4*",
-         description = "Carrying an event of this model, a glob; of batches, those not delivered"),
+         description = "Carrying an event of a call of this model, a glob"),
         ("key" = Option<String>, Query,
-         description = "Carrying an event of a call by this key, a glob; batches as for `model`"),
+         description = "Carrying an event of a call by this key, a glob"),
+        ("status" = Option<u16>, Query, minimum = 100, maximum = 599,
+         description = "Whose last attempt was answered with this status"),
+        ("reason" = Option<String>, Query, example = "timeout",
+         description = "Whose reason holds this text, in upper or lower case"),
         ("since" = Option<String>, Query, example = "2026-11-21T00:00:00Z",
          description = "Last attempted at this time or later: RFC 3339, or seconds since 1970"),
         ("until" = Option<String>, Query, description = "Last attempted before this time"),
@@ -150,64 +156,89 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<DeliveryList>, Problem> {
     let mut given = Query::new(query.as_deref());
+    let destination = given.text("destination");
     let names = EventType::ALL.map(EventType::as_str).join(", ");
-    let kind = given.parsed("type", &format!("one of {names}"), parse_type);
-    let limit = given.limit(LIMITS.0, LIMITS.1);
-    let (model, key) = (given.text("model"), given.text("key"));
-    let is_read = model.is_some() || key.is_some();
-    let mut query = DeliveryQuery {
-        destination: given.text("destination").as_deref().map(DestinationName::new),
-        state: given.parsed("state", "one of delivered, waiting, dead", parse_state),
-        event: given.text("event").as_deref().map(EventId::from_stored),
-        since: given.time("since"),
-        until: given.time("until"),
-        before: given.parsed("cursor", "the `next` of an earlier page", |text| text.parse().ok()),
-        limit: match kind {
-            _ if is_read => ROWS_READ,
-            Some(_) => LIMITS.1,
-            None => limit,
+    let mut search = DeliverySearch {
+        kind: given.parsed("type", &format!("one of {names}"), parse_type),
+        model: given.text("model"),
+        key: given.text("key"),
+        query: DeliveryQuery {
+            state: given.parsed("state", "one of delivered, waiting, dead", parse_state),
+            event: given.text("event").as_deref().map(EventId::from_stored),
+            status: given.parsed("status", "a status from 100 to 599", parse_status),
+            reason: given.text("reason"),
+            since: given.time("since"),
+            until: given.time("until"),
+            before: given.parsed("cursor", "the `next` of an earlier page", |t| t.parse().ok()),
+            limit: given.limit(LIMITS.0, LIMITS.1),
+            ..DeliveryQuery::default()
         },
     };
     given.finish()?;
-    let rows_max = if is_read { ROWS_READ_MAX } else { ROWS_MAX };
-    let (mut data, mut looked_at) = (Vec::new(), 0);
-    let next = loop {
-        let rows = console.lanes.deliveries(query.clone()).await.map_err(FindError::from)?;
-        let is_last = rows.len() < query.limit;
-        looked_at += rows.len();
-        for row in rows {
-            query.before = Some(row.number);
-            let is_typed = kind.is_none_or(|kind| is_of_type(&row.id, kind));
-            let (model, key) = (model.as_deref(), key.as_deref());
-            if is_typed && (!is_read || carries(&console, &row, model, key).await?) {
-                data.push(DeliveryView::new(&row));
-            }
-            if data.len() == limit {
-                break;
-            }
-        }
-        if data.len() == limit || looked_at >= rows_max {
-            break query.before;
-        }
-        if is_last {
-            break None;
-        }
-    };
-    Ok(Json(DeliveryList { data, next: next.map(|next| next.to_string()) }))
+    if let Some(name) = destination {
+        search.query.lanes = known_lanes(&console, &name).await?;
+    }
+    let found = deliveries(&console, search).await?;
+    let replays = Replays::read(&console).await?;
+    let next = found.next.map(|next| next.to_string());
+    let data = found.rows.iter().map(|row| DeliveryView::new(row, &replays)).collect();
+    Ok(Json(DeliveryList { data, next }))
 }
 
 fn parse_type(text: &str) -> Option<EventType> {
     EventType::ALL.into_iter().find(|kind| kind.as_str() == text)
 }
 
-/// Whether a delivery is of one event of a type: its id is the event's, which names the type.
-fn is_of_type(id: &DeliveryId, kind: EventType) -> bool {
-    let Some(rest) = id.as_str().strip_prefix("evt_") else { return false };
-    let name = kind.as_str().replace('.', "_");
-    let after_call = rest.get(32..).and_then(|rest| rest.strip_prefix('_'));
-    [Some(rest), after_call].into_iter().flatten().any(|rest| {
-        rest.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    })
+/// A status of HTTP.
+pub(super) fn parse_status(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|status| (100..=599).contains(status))
+}
+
+/// The lanes that a name stands for: a destination's and its replays', or one replay's. One that was
+/// removed from the configuration file is known as long as something of it is.
+pub(super) async fn known_lanes(
+    console: &Console,
+    name: &str,
+) -> Result<Vec<DestinationName>, Problem> {
+    let lanes = console.lanes_of(&DestinationName::new(name)).await.map_err(FindError::from)?;
+    let is_lane = async {
+        let cursors = console.lanes.cursors().await.map_err(FindError::from)?;
+        Ok::<_, Problem>(cursors.iter().any(|(lane, _)| lane.as_str() == name))
+    };
+    if lanes.len() > 1 || console.get(name).await.is_ok() || is_lane.await? {
+        return Ok(lanes);
+    }
+    let is_standby = |file: &&domain::destination::Destination| {
+        file.backup.as_ref().is_some_and(|backup| backup.name.as_str() == name)
+    };
+    let message = match console.files.iter().find(is_standby) {
+        Some(file) => format!("stands in for `{0}`; look for `{0}`", file.name),
+        None => "is not the name of a destination, nor the id of a replay".to_owned(),
+    };
+    Err(Problem::invalid(vec![FieldProblem::new("destination", message)]))
+}
+
+/// Which lanes are replays, and to which destinations.
+pub(super) struct Replays(BTreeMap<DestinationName, DestinationName>);
+
+impl Replays {
+    pub(super) async fn read(console: &Console) -> Result<Self, Problem> {
+        let replays: Result<_, ReplayError> = console.control.replay_lanes().await;
+        Ok(Self(replays.map_err(FindError::from)?.into_iter().collect()))
+    }
+
+    /// The destination that a lane works for, and the replay that it is.
+    pub(super) fn told(&self, lane: &DestinationName) -> (String, Option<String>) {
+        match self.0.get(lane) {
+            Some(of) => (of.as_str().to_owned(), Some(lane.as_str().to_owned())),
+            None => (lane.as_str().to_owned(), None),
+        }
+    }
+
+    /// Whether what is due in a lane is sent, now or once its destination is resumed.
+    pub(super) fn is_worked_off(&self, console: &Console, lane: &DestinationName) -> bool {
+        console.control.get(self.0.get(lane).unwrap_or(lane)).is_some()
+    }
 }
 
 /// Shows a delivery
@@ -217,7 +248,8 @@ fn is_of_type(id: &DeliveryId, kind: EventType) -> bool {
     get, path = "/api/deliveries/{destination}/{id}", tag = "deliveries",
     operation_id = "read_delivery",
     params(
-        ("destination" = String, Path, description = "Its destination"),
+        ("destination" = String, Path,
+         description = "Its destination; or, of a replay's delivery, the replay's id"),
         ("id" = String, Path, description = "Its id"),
     ),
     responses(
@@ -232,15 +264,24 @@ pub(crate) async fn read(
     Path((destination, id)): Path<(String, String)>,
 ) -> Result<Json<DeliveryDetailView>, Problem> {
     let DeliveryDetail { row, attempts, events } = find(&console, &destination, &id).await?;
-    let mut events: Vec<_> = events.iter().map(|event| event.event.as_str().to_owned()).collect();
-    if events.is_empty() && id.starts_with("evt_") {
-        events.push(id);
+    let mut events: Vec<_> = events.into_iter().map(|event| event.event).collect();
+    if events.is_empty() {
+        events = events_of(&console, &row).await?;
     }
-    let history = attempts.iter().map(AttemptView::new).collect();
-    Ok(Json(DeliveryDetailView { delivery: DeliveryView::new(&row), events, history }))
+    let replays = Replays::read(&console).await?;
+    Ok(Json(DeliveryDetailView {
+        delivery: DeliveryView::new(&row, &replays),
+        events: events.iter().map(|id| id.as_str().to_owned()).collect(),
+        history: (1..).zip(&attempts).map(|(n, attempt)| AttemptView::new(n, attempt)).collect(),
+    }))
 }
 
-async fn find(console: &Console, destination: &str, id: &str) -> Result<DeliveryDetail, Problem> {
+/// A delivery that is known.
+pub(super) async fn find(
+    console: &Console,
+    destination: &str,
+    id: &str,
+) -> Result<DeliveryDetail, Problem> {
     let (lane, delivery) = (DestinationName::new(destination), DeliveryId::new(id));
     let found = console.lanes.delivery(&lane, &delivery).await.map_err(FindError::from)?;
     found.ok_or_else(|| {
@@ -249,150 +290,32 @@ async fn find(console: &Console, destination: &str, id: &str) -> Result<Delivery
     })
 }
 
-/// Sends a dead letter again
-///
-/// Under the same id, at once, with all of its attempts anew.
-#[utoipa::path(
-    post, path = "/api/deliveries/{destination}/{id}/retry", tag = "deliveries",
-    operation_id = "retry_delivery",
-    params(
-        ("destination" = String, Path, description = "Its destination"),
-        ("id" = String, Path, description = "Its id"),
-    ),
-    responses(
-        (status = 202, description = "It is due now", body = DeliveryDetailView),
-        (status = 401, description = "No key, or a wrong one", body = Problem),
-        (status = 403, description = "Not the master key", body = Problem),
-        (status = 404, description = "It is not known, or not any more", body = Problem),
-        (status = 409, description = "It is no dead letter", body = Problem),
-    ),
-)]
-pub(crate) async fn retry(
-    State(console): State<Console>,
-    Path((destination, id)): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let found = find(&console, &destination, &id).await?;
-    let (lane, delivery) = (DestinationName::new(&destination), DeliveryId::new(&id));
-    let conflict = |message: String| Err(Problem::new(Kind::Conflict, message));
-    match found.row.state {
-        DeliveryState::Dead => {}
-        DeliveryState::Delivered => {
-            return conflict(format!("`{id}` was delivered; only dead letters are sent again"));
-        }
-        DeliveryState::Waiting => {
-            let due = found.row.due_at.map_or("soon".to_owned(), moment);
-            return conflict(format!("`{id}` waits for its next attempt, due {due}"));
-        }
-    }
-    if console.control.get(&lane).is_none() {
-        return conflict(format!("`{destination}` is no destination any more"));
-    }
-    let ids = [delivery];
-    let revived = console.lanes.revive(Some(&lane), Some(&ids)).await.map_err(FindError::from)?;
-    if revived == 0 {
-        return conflict(format!("`{id}` was sent again by somebody else just now"));
-    }
-    console.control.woken(&lane);
-    tracing::info!(destination, delivery.id = id, "A dead letter is sent again.");
-    let now = read(State(console), Path((destination, id))).await?;
-    Ok((StatusCode::ACCEPTED, now).into_response())
-}
-
-/// Which dead letters to send again: those that meet all that is given.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Retry {
-    /// Of this destination. Needed, unless `all` is true.
-    #[schema(example = "audit")]
-    destination: Option<String>,
-    /// Last attempted at this time or later: RFC 3339, or seconds since 1970.
-    #[schema(example = "2026-11-21T00:00:00Z")]
-    since: Option<String>,
-    /// Last attempted before this time.
-    until: Option<String>,
-    /// Whether those of all destinations are meant.
-    all: Option<bool>,
-}
-
-/// How many dead letters are sent again.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct RetriedView {
-    /// How many.
-    retried: usize,
-}
-
-/// Sends many dead letters again
-///
-/// Under the same ids, at once, each with all of its attempts anew.
-#[utoipa::path(
-    post, path = "/api/deliveries/retry", tag = "deliveries", operation_id = "retry_deliveries",
-    request_body = Retry,
-    responses(
-        (status = 202, description = "They are due now", body = RetriedView),
-        (status = 400, description = "The body is not JSON", body = Problem),
-        (status = 401, description = "No key, or a wrong one", body = Problem),
-        (status = 403, description = "Not the master key", body = Problem),
-        (status = 413, description = "The body is too large", body = Problem),
-        (status = 422, description = "Values that cannot be, all at once", body = Problem),
-    ),
-)]
-pub(crate) async fn retry_all(
-    State(console): State<Console>,
-    body: Body,
-) -> Result<(StatusCode, Json<RetriedView>), Problem> {
-    let (asked, mut problems): (Retry, _) = read_rest(&read_object(body).await?);
-    let mut time = |field: &str, text: &Option<String>| {
-        let time = text.as_deref().map(parse_time);
-        if time == Some(None) {
-            let message = "must be a time such as 2026-11-21T10:30:00Z, or seconds since 1970";
-            problems.push(FieldProblem::new(field, message));
-        }
-        time.flatten()
-    };
-    let (since, until) = (time("since", &asked.since), time("until", &asked.until));
-    let destination = asked.destination.as_deref().map(DestinationName::new);
-    match &destination {
-        None if !asked.all.unwrap_or(false) && problems.is_empty() => {
-            let message = "is missing; to mean all destinations, write `\"all\": true`";
-            problems.push(FieldProblem::new("destination", message));
-        }
-        Some(name) if console.control.get(name).is_none() => {
-            let message = "is not the name of a destination that is sent to";
-            problems.push(FieldProblem::new("destination", message));
-        }
-        _ => {}
-    }
-    if !problems.is_empty() {
-        return Err(Problem::invalid(problems));
-    }
-    let query = DeliveryQuery { destination, since, until, ..DeliveryQuery::default() };
-    let retried = console.control.retry(query).await.map_err(FindError::from)?;
-    tracing::info!(retried, "Dead letters are sent again.");
-    Ok((StatusCode::ACCEPTED, Json(RetriedView { retried })))
-}
-
 impl DeliveryView {
-    fn new(row: &DeliveryRow) -> Self {
+    pub(super) fn new(row: &DeliveryRow, replays: &Replays) -> Self {
+        let (destination, replay) = replays.told(&row.destination);
+        let attempts = row.made.max(row.attempts);
         Self {
-            destination: row.destination.as_str().to_owned(),
+            destination,
+            replay,
             id: row.id.as_str().to_owned(),
             state: match row.state {
                 DeliveryState::Delivered => StateName::Delivered,
                 DeliveryState::Waiting => StateName::Waiting,
                 DeliveryState::Dead => StateName::Dead,
             },
-            attempts: row.attempts,
+            attempts,
+            attempts_counted: row.attempts,
             reason: row.reason.clone(),
             due_at: row.due_at.map(moment),
-            last_attempt: row.last.as_ref().map(AttemptView::new),
+            last_attempt: row.last.as_ref().map(|last| AttemptView::new(row.made, last)),
         }
     }
 }
 
 impl AttemptView {
-    fn new(attempt: &Attempt) -> Self {
+    fn new(number: u32, attempt: &Attempt) -> Self {
         Self {
-            number: attempt.number,
+            number,
             started_at: moment(attempt.started_at),
             duration_ms: attempt.duration_ms,
             timings: attempt.timings.into(),
@@ -402,26 +325,5 @@ impl AttemptView {
             result: attempt.result.clone(),
             event_count: attempt.event_count,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::id::CallId;
-
-    use super::*;
-
-    #[test]
-    fn a_delivery_s_id_tells_the_type_of_its_event() {
-        let call = CallId::from_bytes([7; 16]);
-        let of = |kind: EventType| DeliveryId::new(EventId::of_outcome(call, kind).as_str());
-        assert!(is_of_type(&of(EventType::Completion), EventType::Completion));
-        assert!(!is_of_type(&of(EventType::Completion), EventType::Error));
-        let attempts = EventId::of_failed_attempts(call, 1);
-        assert!(is_of_type(&DeliveryId::new(attempts.as_str()), EventType::Error));
-        let limited = EventId::of_rate_limit(call, 0);
-        assert!(is_of_type(&DeliveryId::new(limited.as_str()), EventType::RateLimit));
-        assert!(is_of_type(&DeliveryId::new("evt_budget_12ab_80"), EventType::Budget));
-        assert!(!is_of_type(&DeliveryId::new("bat_completion"), EventType::Completion));
     }
 }

@@ -190,7 +190,7 @@ pub(crate) async fn test(
     Ok(Json(console.test(&name).await?.into()))
 }
 
-/// Why a destination is paused.
+/// Why a destination, or a replay, is paused.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Pause {
@@ -223,6 +223,12 @@ pub(crate) async fn pause(
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Json<DestinationView>, Problem> {
+    let reason = read_reason(body).await?;
+    Ok(Json(DestinationView::masked(&console.pause(&name, &reason).await?)))
+}
+
+/// What a pause's body says, or what is said without one.
+pub(super) async fn read_reason(body: Body) -> Result<String, Problem> {
     let Pause { reason } =
         read_fields(&read_object_if_any(body).await?).map_err(Problem::invalid)?;
     let reason = reason.unwrap_or_else(|| "paused by an operator".to_owned());
@@ -230,7 +236,7 @@ pub(crate) async fn pause(
         let message = format!("must have {REASON_CHARS_MAX} characters at most");
         return Err(Problem::invalid(vec![FieldProblem::new("reason", message)]));
     }
-    Ok(Json(DestinationView::masked(&console.pause(&name, &reason).await?)))
+    Ok(reason)
 }
 
 /// Resumes a destination

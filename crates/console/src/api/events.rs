@@ -18,7 +18,7 @@ use store::lanes::{DeliveryQuery, DeliveryRow, DeliveryState};
 use utoipa::ToSchema;
 use webhook::{format, matching::matches};
 
-use super::moment;
+use super::{deliveries::Replays, moment};
 use crate::{
     find::{FindError, Position, Search, event, everything, key_name, search},
     problem::{FieldProblem, Kind, Problem},
@@ -101,6 +101,9 @@ pub(crate) struct EventView {
 pub(crate) struct EventDelivery {
     /// The destination.
     destination: String,
+    /// The replay that sent it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<String>,
     /// How it stands.
     state: EventDeliveryState,
     /// The delivery that carries it, where one is known.
@@ -130,8 +133,8 @@ enum EventDeliveryState {
     Dead,
     /// It is not sent yet.
     Pending,
-    /// The destination is past it: it was taken and the attempt is no longer known, it went in a batch,
-    /// or it was there before the destination was.
+    /// The destination is past it: it was taken and the attempt is no longer known, or it was there
+    /// before the destination was.
     Settled,
 }
 
@@ -273,15 +276,18 @@ pub(crate) async fn read(
 async fn deliveries(console: &Console, event: &Event) -> Result<Vec<EventDelivery>, Problem> {
     let query = DeliveryQuery {
         event: Some(event.id.clone()),
+        event_at: Some(event.sequence),
         limit: DELIVERIES_MAX,
         ..DeliveryQuery::default()
     };
     let rows = console.lanes.deliveries(query).await.map_err(FindError::from)?;
-    let mut told: Vec<EventDelivery> = rows.iter().map(EventDelivery::of_row).collect();
+    let replays = Replays::read(console).await?;
+    let mut told: Vec<_> = rows.iter().map(|row| EventDelivery::of_row(row, &replays)).collect();
     for known in console.all().await? {
         let (Ok(destination), Some(status)) = (known.destination, known.status) else { continue };
         let name = destination.name.as_str();
-        let is_told = told.iter().any(|delivery| delivery.destination == name);
+        let is_own = |told: &EventDelivery| told.destination == name && told.replay.is_none();
+        let is_told = told.iter().any(is_own);
         let is_younger = known.record.is_some_and(|record| event.occurred_at < record.created_at);
         if is_told || is_younger || !matches(event.kind(), event, &destination) {
             continue;
@@ -291,6 +297,7 @@ async fn deliveries(console: &Console, event: &Event) -> Result<Vec<EventDeliver
             if is_passed { EventDeliveryState::Settled } else { EventDeliveryState::Pending };
         told.push(EventDelivery {
             destination: name.to_owned(),
+            replay: None,
             state,
             delivery: None,
             attempts: None,
@@ -302,12 +309,14 @@ async fn deliveries(console: &Console, event: &Event) -> Result<Vec<EventDeliver
 }
 
 impl EventDelivery {
-    fn of_row(row: &DeliveryRow) -> Self {
+    fn of_row(row: &DeliveryRow, replays: &Replays) -> Self {
+        let (destination, replay) = replays.told(&row.destination);
         Self {
-            destination: row.destination.as_str().to_owned(),
+            destination,
+            replay,
             state: row.state.into(),
             delivery: Some(DeliveryId::as_str(&row.id).to_owned()),
-            attempts: Some(row.attempts),
+            attempts: Some(row.made.max(row.attempts)),
             reason: Some(row.reason.clone()),
             due_at: row.due_at.map(moment),
         }

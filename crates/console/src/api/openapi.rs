@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use super::{deliveries, destinations, events, replays};
+use super::{deliveries, destinations, events, replays, retries};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,12 +31,14 @@ use super::{deliveries, destinations, events, replays};
         events::read,
         deliveries::list,
         deliveries::read,
-        deliveries::retry,
-        deliveries::retry_all,
+        retries::retry,
+        retries::retry_all,
         replays::list,
         replays::create,
         replays::read,
         replays::delete,
+        replays::pause,
+        replays::resume,
     ),
     tags(
         (name = "destinations", description = "Where events go"),

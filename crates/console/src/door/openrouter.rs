@@ -70,7 +70,10 @@ impl From<ServiceError> for Refused {
                 Self(StatusCode::CONFLICT, error.to_string())
             }
             ServiceError::ReadOnly(_) => Self(StatusCode::FORBIDDEN, error.to_string()),
-            ServiceError::Store(_) | ServiceError::Randomness(_) | ServiceError::Preview(_) => {
+            ServiceError::Store(_)
+            | ServiceError::Randomness(_)
+            | ServiceError::Preview(_)
+            | ServiceError::Replays(_) => {
                 tracing::error!(error = report(&error), "A request at OpenRouter's door failed.");
                 Self(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error".to_owned())
             }

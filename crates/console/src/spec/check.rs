@@ -98,6 +98,22 @@ pub(crate) fn format_of(spec: &DestinationSpec) -> Format {
     }
 }
 
+/// Options that would have no effect: of another format than the one that is named.
+pub(crate) fn misplaced_options(spec: &DestinationSpec) -> Vec<FieldProblem> {
+    let name = spec.format.unwrap_or(FormatName::Event);
+    let options = [
+        ("log_format", spec.log_format.is_some(), FormatName::GenericApi),
+        ("profile", spec.profile.is_some(), FormatName::Otlp),
+        ("integers", spec.integers.is_some(), FormatName::Otlp),
+        ("include_data", spec.include_data.is_some(), FormatName::Helicone),
+        ("bodies", spec.bodies.is_some(), FormatName::Helicone),
+        ("mode", spec.mode.is_some(), FormatName::CloudEvents),
+    ];
+    let misplaced = options.into_iter().filter(|(_, is_given, of)| *is_given && *of != name);
+    let message = |of: FormatName| format!("is an option of `format: {}` only", of.as_str());
+    misplaced.map(|(option, _, of)| FieldProblem::new(option, message(of))).collect()
+}
+
 /// What a filter's spec stands for.
 pub(crate) fn filter_of(filter: &FilterSpec, policy: &Policy) -> EventFilter {
     EventFilter {
@@ -267,22 +283,8 @@ impl Checker<'_> {
 
     /// The format and its options; an option of another format would have no effect, so it is wrong.
     fn format(&mut self) -> Format {
-        let spec = self.spec;
-        let name = spec.format.unwrap_or(FormatName::Event);
-        let options = [
-            ("log_format", spec.log_format.is_some(), FormatName::GenericApi),
-            ("profile", spec.profile.is_some(), FormatName::Otlp),
-            ("integers", spec.integers.is_some(), FormatName::Otlp),
-            ("include_data", spec.include_data.is_some(), FormatName::Helicone),
-            ("bodies", spec.bodies.is_some(), FormatName::Helicone),
-            ("mode", spec.mode.is_some(), FormatName::CloudEvents),
-        ];
-        for (option, is_given, of) in options {
-            if is_given && of != name {
-                self.problem(option, format!("is an option of `format: {}` only", of.as_str()));
-            }
-        }
-        format_of(spec)
+        self.problems.extend(misplaced_options(self.spec));
+        format_of(self.spec)
     }
 
     fn event_types(&mut self, format: Format) -> Vec<EventType> {

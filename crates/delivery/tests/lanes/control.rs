@@ -116,7 +116,7 @@ async fn a_removed_lane_stops_and_nothing_of_it_is_left() {
     let ids = world.calls(3).await;
     wait_told(&receiver, "lane", &ids[1..]).await;
     world.letters(1).await;
-    world.control.remove(&name("lane")).await;
+    world.control.remove(&name("lane")).await.unwrap();
     assert!(world.control.get(&name("lane")).is_none());
     let later = world.calls(2).await;
     wait_told(&other, "other", &later).await;
@@ -145,7 +145,7 @@ async fn a_removed_lane_may_be_put_again_at_once() {
     // It has begun and not ended when the next wish comes.
     tokio::select! {
         biased;
-        () = &mut removed => {}
+        _ = &mut removed => {}
         () = std::future::ready(()) => {}
     }
     world.put(destination("lane", &receiver), StartFrom::At(Sequence(0)));
@@ -229,7 +229,7 @@ async fn pieces_are_wanted_while_anybody_who_is_sent_to_wants_them() {
     assert!(!control.wants_pieces());
     control.resume(&name("s")).await;
     assert!(control.wants_pieces());
-    control.remove(&name("s")).await;
+    control.remove(&name("s")).await.unwrap();
     assert!(!control.wants_pieces());
 }
 
@@ -240,9 +240,7 @@ async fn a_dead_letter_that_is_revived_goes_at_once() {
     receiver.push(Reply::status(400));
     let ids = world.calls(2).await;
     world.letters(1).await;
-    let revived = world.store.lanes().revive(Some(&name("lane")), None).await.unwrap();
-    assert_eq!(revived, 1);
-    world.control.woken(&name("lane"));
+    assert_eq!(world.control.retry(&name("lane"), None).await.unwrap(), 1);
     wait_told(&receiver, "lane", &ids).await;
 }
 

@@ -266,7 +266,7 @@ async fn destinations_that_come_and_go_leave_the_others_alone() {
         world.put(destination(&lane, &coming), StartFrom::Head);
         ids.extend(world.calls(2).await);
         if number % 2 == 0 {
-            world.control.remove(&name(&lane)).await;
+            world.control.remove(&name(&lane)).await.unwrap();
         }
     }
     wait_told(&steady, "steady", &ids).await;

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use delivery::replay::{Replay, ReplayError, ReplayState};
+use delivery::{
+    control::StartFrom,
+    replay::{Replay, ReplayError, ReplayState},
+};
 use domain::{
     destination::{Destination, EventFilter, Format, LogFormat},
     event::EventType,
     record::Sequence,
 };
-use store::lanes::DeliveryQuery;
 use testkit::{Receiver, Reply, receiver::Arrival};
 
 use crate::world::{World, destination, name, told, wait_told};
@@ -22,7 +24,6 @@ fn all(world: &World, to: &str) -> Replay {
         filter: EventFilter::default(),
         rate: None,
         format: None,
-        dry_run: false,
     }
 }
 
@@ -95,18 +96,19 @@ async fn a_dry_run_counts_and_sends_nothing() {
     let mut world = World::new(vec![destination("lane", &receiver)]).await;
     let ids = world.calls(6).await;
     wait_told(&receiver, "lane", &ids).await;
-    let dry = Replay { dry_run: true, ..all(&world, "lane") };
-    let status = world.control.replay(dry.clone()).await.unwrap();
-    assert_eq!(
-        status.matched.unwrap().into_iter().collect::<Vec<_>>(),
-        [(EventType::Completion, 6)]
-    );
+    let dry = all(&world, "lane");
+    let told = world.control.rehearse(dry.clone()).await.unwrap();
+    assert_eq!(told.matched.into_iter().collect::<Vec<_>>(), [(EventType::Completion, 6)]);
+    assert_eq!(told.bodies, 6);
+    let first = told.first.expect("it sends something");
+    assert_eq!(first.id.as_str(), ids_of(&receiver.arrivals())[0]);
+    assert_eq!(first.content, receiver.arrivals()[0].body);
     let filter = EventFilter { models: vec!["other*".to_owned()], ..EventFilter::default() };
-    let status = world.control.replay(Replay { filter, ..dry.clone() }).await.unwrap();
-    assert!(status.matched.unwrap().is_empty());
+    let told = world.control.rehearse(Replay { filter, ..dry.clone() }).await.unwrap();
+    assert!(told.matched.is_empty() && told.bodies == 0 && told.first.is_none(), "{told:?}");
     let event_types = Some(vec![EventType::Error]);
-    let status = world.control.replay(Replay { event_types, ..dry }).await.unwrap();
-    assert!(status.matched.unwrap().is_empty());
+    let told = world.control.rehearse(Replay { event_types, ..dry.clone() }).await.unwrap();
+    assert!(told.matched.is_empty(), "{told:?}");
     assert_eq!(receiver.arrivals().len(), 6);
     assert!(world.control.replays().await.unwrap().is_empty(), "it leaves nothing behind");
 }
@@ -188,7 +190,7 @@ async fn a_replay_without_a_destination_or_a_range_is_refused() {
 }
 
 #[tokio::test]
-async fn dead_letters_go_again_by_filter() {
+async fn dead_letters_go_again_by_destination() {
     let (first, second) = (Receiver::start().await, Receiver::start().await);
     let file = vec![destination("first", &first), destination("second", &second)];
     let mut world = World::new(file).await;
@@ -203,14 +205,13 @@ async fn dead_letters_go_again_by_filter() {
     world.letters(4).await;
     first.answer_alike();
     second.answer_alike();
-    let query = DeliveryQuery { destination: Some(name("first")), ..DeliveryQuery::default() };
-    assert_eq!(world.control.retry(query).await.unwrap(), 2);
+    assert_eq!(world.control.retry(&name("first"), None).await.unwrap(), 2);
     let four = |of: &'static str| move |seen: &[Arrival]| told(seen, of).len() == 4;
     first.wait_until("both", four("first")).await;
     assert_eq!(world.letters(2).await[0].destination, name("second"));
-    assert_eq!(world.control.retry(DeliveryQuery::default()).await.unwrap(), 2);
+    assert_eq!(world.control.retry(&name("second"), None).await.unwrap(), 2);
     second.wait_until("both", four("second")).await;
-    assert_eq!(world.control.retry(DeliveryQuery::default()).await.unwrap(), 0);
+    assert_eq!(world.control.retry(&name("second"), None).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -223,4 +224,97 @@ async fn a_replay_to_a_destination_of_other_types_sends_what_that_one_wants() {
     let replay = world.control.replay(all(&world, "errors")).await.unwrap();
     assert_eq!(finished(&world, &replay.id).await, (0, 0));
     assert_eq!(receiver.arrivals().len(), 0);
+}
+
+/// A destination named `lane`, the replay to it that ended with a dead letter, and whose that is.
+async fn with_a_letter(receiver: &Receiver) -> (World, String, String) {
+    let mut world = World::new(vec![destination("lane", receiver)]).await;
+    let ids = world.calls(2).await;
+    wait_told(receiver, "lane", &ids).await;
+    world.wait_settled("lane").await;
+    receiver.answer_to(&ids[1], Reply::status(422));
+    let replay = world.control.replay(all(&world, "lane")).await.unwrap();
+    assert_eq!(finished(&world, &replay.id).await, (1, 1));
+    receiver.answer_alike();
+    receiver.clear();
+    let [_, refused] = ids.try_into().expect("two calls");
+    (world, replay.id, refused)
+}
+
+#[tokio::test]
+async fn the_dead_letter_of_a_replay_that_has_ended_goes_again() {
+    let receiver = Receiver::start().await;
+    let (world, id, refused) = with_a_letter(&receiver).await;
+    assert_eq!(world.control.retry(&name(&id), None).await.unwrap(), 1);
+    wait_told(&receiver, "lane", &[refused]).await;
+    assert_eq!(finished(&world, &id).await, (2, 0));
+    assert_eq!(receiver.arrivals().len(), 1, "nothing else of its range goes again");
+}
+
+#[tokio::test]
+async fn the_dead_letter_of_a_replay_that_has_ended_goes_again_after_a_restart() {
+    let receiver = Receiver::start().await;
+    let (world, id, refused) = with_a_letter(&receiver).await;
+    let world = world.restart(vec![destination("lane", &receiver)]).await;
+    assert_eq!(world.control.retry(&name(&id), None).await.unwrap(), 1);
+    wait_told(&receiver, "lane", &[refused]).await;
+    finished(&world, &id).await;
+}
+
+#[tokio::test]
+async fn what_was_revived_of_a_replay_while_nothing_ran_goes_at_the_next_start() {
+    let receiver = Receiver::start().await;
+    let (world, id, refused) = with_a_letter(&receiver).await;
+    // The lane has ended, so nobody looks.
+    assert_eq!(world.store.lanes().revive(Some(&name(&id)), None).await.unwrap(), 1);
+    let world = world.restart(vec![destination("lane", &receiver)]).await;
+    wait_told(&receiver, "lane", &[refused]).await;
+    finished(&world, &id).await;
+}
+
+#[tokio::test]
+async fn a_replay_rests_while_its_destination_is_paused_and_goes_with_it() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let ids = world.calls(30).await;
+    wait_told(&receiver, "lane", &ids).await;
+    world.wait_settled("lane").await;
+    receiver.clear();
+    let slow = Replay { rate: Some(20), ..all(&world, "lane") };
+    let replay = world.control.replay(slow).await.unwrap();
+    receiver.wait_for(1).await;
+    world.control.pause(&name("lane"), "the receiver moves").await;
+    let sent = receiver.arrivals().len();
+    let stopped = &world.control.replays().await.unwrap()[0].state;
+    assert_eq!(
+        *stopped,
+        ReplayState::Stopped("its destination is not sent to: the receiver moves".to_owned())
+    );
+    world.control.resume(&name("lane")).await;
+    receiver.wait_for(sent + 1).await;
+    world.control.remove(&name("lane")).await.unwrap();
+    let sent = receiver.arrivals().len();
+    assert!(sent < 30, "{sent}");
+    assert_eq!(world.control.replays().await.unwrap(), []);
+    assert!(!world.control.remove_replay(&replay.id).await.unwrap());
+    assert_eq!(world.store.lanes().cursor(&name(&replay.id)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_replay_goes_on_as_its_destination_is_now() {
+    let (old, new) = (Receiver::start().await, Receiver::start().await);
+    let mut world = World::new(vec![destination("lane", &old)]).await;
+    let ids = world.calls(30).await;
+    wait_told(&old, "lane", &ids).await;
+    old.clear();
+    let slow = Replay { rate: Some(50), ..all(&world, "lane") };
+    let replay = world.control.replay(slow).await.unwrap();
+    old.wait_for(1).await;
+    world.put(destination("lane", &new), StartFrom::Stored);
+    world.control.taken_up(&name("lane")).await;
+    let sent = old.arrivals().len();
+    finished(&world, &replay.id).await;
+    assert_eq!(old.arrivals().len(), sent, "nothing goes where it was any more");
+    let all = [told(&old.arrivals(), "lane"), told(&new.arrivals(), "lane")].concat();
+    assert!(ids.iter().all(|id| all.contains(id)), "{all:?}");
 }

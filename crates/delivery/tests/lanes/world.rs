@@ -176,7 +176,7 @@ impl World {
     pub(crate) async fn attempts(&self, lane: &str, count: usize) -> Vec<Attempt> {
         let lanes = self.store.lanes();
         let query =
-            DeliveryQuery { destination: Some(name(lane)), limit: 100, ..DeliveryQuery::default() };
+            DeliveryQuery { lanes: vec![name(lane)], limit: 100, ..DeliveryQuery::default() };
         let waited = tokio::time::timeout(DEADLINE, async {
             loop {
                 let mut attempts = Vec::new();

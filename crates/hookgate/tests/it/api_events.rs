@@ -151,6 +151,9 @@ async fn a_range_is_counted_and_then_replayed_under_the_same_ids() {
     let dry = spec(json!({"dry_run": true, "from": "2020-01-01T00:00:00Z"}));
     let counted = world.expect(200, "POST", "/api/replays", dry).await;
     assert_eq!(counted["matched"], json!({"completion": 3}), "{counted}");
+    assert_eq!(counted["bodies"], 3, "{counted}");
+    let body = counted["first"]["body"].as_str().unwrap_or_default();
+    assert_eq!(body.as_bytes(), first[0].body, "{counted}");
     assert_eq!(world.expect(200, "GET", "/api/replays", None).await, json!({"data": []}));
 
     let only = spec(json!({"filter": {"models": ["other"]}, "rate": 100}));
@@ -202,10 +205,10 @@ async fn all_dead_letters_of_a_destination_are_sent_again_at_once() {
     assert_eq!(answer["error"]["problems"][0]["field"], "destination", "{answer}");
     let of = json!({"destination": "picky", "since": "2020-01-01T00:00:00Z"});
     let retried = world.expect(202, "POST", path, Some(of)).await;
-    assert_eq!(retried, json!({"retried": 2}));
+    assert_eq!(retried, json!({"matched": 2, "retried": 2}));
     for call in refused {
         world.told("picky", &call).await;
     }
     let none = world.expect(202, "POST", path, Some(json!({"all": true}))).await;
-    assert_eq!(none, json!({"retried": 0}));
+    assert_eq!(none, json!({"matched": 0, "retried": 0}));
 }

@@ -6,6 +6,7 @@ mod world;
 
 mod anthropic;
 mod api;
+mod api_deliveries;
 mod api_events;
 mod bad_input;
 mod budgets;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use domain::{
-    delivery::{Attempt, Timings},
+    carried::Carried,
+    delivery::{Attempt, EventRef, Timings},
     id::{DeliveryId, EventId},
+    record::Sequence,
     time::Timestamp,
 };
 
@@ -121,7 +123,7 @@ pub async fn deliveries_are_found_by_destination_state_event_and_time(engine: &m
     let lanes = open(engine);
     store_four(&*lanes, "a").await;
     store_four(&*lanes, "b").await;
-    let of_a = || DeliveryQuery { destination: Some(lane("a")), ..DeliveryQuery::default() };
+    let of_a = || DeliveryQuery { lanes: vec![lane("a")], ..DeliveryQuery::default() };
     let at = |seconds| Some(MORNING.plus(Duration::from_secs(seconds)));
     let carrying = |event: EventId| DeliveryQuery { event: Some(event), ..of_a() };
     for (query, expected) in [
@@ -136,9 +138,55 @@ pub async fn deliveries_are_found_by_destination_state_event_and_time(engine: &m
         (carrying(events(4)[0].event.clone()), &["bat_4"]),
         (carrying(EventId::from_stored("bat_1")), &["bat_1"]),
         (carrying(EventId::from_stored("evt_other")), &[]),
+        (DeliveryQuery { lanes: vec![lane("c"), lane("a")], limit: 1, ..of_a() }, &["bat_2"]),
+        (DeliveryQuery { lanes: vec![lane("c")], ..of_a() }, &[]),
+        (DeliveryQuery { reason: Some("STATUS".to_owned()), ..of_a() }, &["bat_4", "bat_3"]),
+        (DeliveryQuery { reason: Some("status 4".to_owned()), ..of_a() }, &["bat_4"]),
+        (DeliveryQuery { status: Some(400), ..of_a() }, &[]),
     ] {
         assert_eq!(ids(&list(&*lanes, query.clone()).await), expected, "{query:?}");
     }
+}
+
+pub async fn a_batch_that_was_delivered_is_found_by_each_event_that_it_carried(
+    engine: &mut dyn Engine,
+) {
+    let lanes = open(engine);
+    let batch: Vec<EventRef> = (5..8).flat_map(events).collect();
+    let delivered = Attempt {
+        carried: Carried::of(&batch),
+        event_count: 3,
+        status: Some(204),
+        ..tried(2, 1, "delivered")
+    };
+    let other = tried(9, 1, "delivered");
+    let settlement = Settlement { attempts: vec![delivered, other], ..Settlement::default() };
+    settle(&*lanes, "a", settlement).await;
+    for event in &batch {
+        let at = |sequence| DeliveryQuery {
+            event: Some(event.event.clone()),
+            event_at: Some(sequence),
+            ..DeliveryQuery::default()
+        };
+        assert_eq!(ids(&list(&*lanes, at(event.sequence)).await), ["bat_2"]);
+        assert!(list(&*lanes, at(Sequence(50))).await.is_empty());
+    }
+    let answered = DeliveryQuery { status: Some(204), ..DeliveryQuery::default() };
+    let rows = list(&*lanes, answered).await;
+    assert_eq!(ids(&rows), ["bat_2"]);
+    assert_eq!(rows[0].carried, Carried::of(&batch));
+    let detail = lanes.delivery(&lane("a"), &delivery(2)).await.expect("readable");
+    assert_eq!(detail.expect("it is stored").row, rows[0]);
+}
+
+pub async fn attempts_that_count_differ_from_those_that_were_made(engine: &mut dyn Engine) {
+    let lanes = open(engine);
+    let failed = (0..4).map(|_| tried(3, 1, "timeout")).collect();
+    let parked = vec![parked(3, 1, MORNING)];
+    let settlement = Settlement { attempts: failed, parked, ..Settlement::default() };
+    settle(&*lanes, "a", settlement).await;
+    let rows = list(&*lanes, DeliveryQuery::default()).await;
+    assert_eq!((rows[0].attempts, rows[0].made), (1, 4));
 }
 
 pub async fn what_has_no_attempt_is_listed_after_what_has_one(engine: &mut dyn Engine) {

@@ -7,7 +7,7 @@ use domain::{delivery::Parked, record::Sequence};
 use crate::{
     conformance::{
         Engine, HandClock, Opened,
-        sample::{MORNING, attempt, dead_letter, delivery, lane, parked},
+        sample::{MORNING, attempt, dead_letter, delivery, events, lane, parked},
     },
     lanes::{DeliveryQuery, Lanes, LanesError, Settlement},
 };
@@ -128,6 +128,19 @@ pub async fn dead_letters_are_listed_oldest_first_up_to_a_limit(engine: &mut dyn
     }
     let listed = lanes.dead_letters(None, 2).await.expect("readable");
     assert_eq!(listed, [dead_letter("a", 5), dead_letter("a", 3)]);
+}
+
+pub async fn dead_letters_behind_the_cursor_are_known_by_their_events(engine: &mut dyn Engine) {
+    let lanes = open(engine);
+    let buried = vec![dead_letter("a", 2), dead_letter("a", 7), dead_letter("a", 9)];
+    settle(&*lanes, "a", Settlement { buried, ..moved_to(6) }).await;
+    let mut behind = lanes.dead_after(&lane("a"), Sequence(6)).await.expect("readable");
+    behind.sort();
+    assert_eq!(behind, [events(7)[0].event.clone(), events(9)[0].event.clone()]);
+    assert_eq!(lanes.dead_after(&lane("a"), Sequence(9)).await.expect("readable"), []);
+    assert_eq!(lanes.dead_after(&lane("b"), Sequence(0)).await.expect("readable"), []);
+    assert_eq!(lanes.dead_count(&lane("a")).await.expect("readable"), 3);
+    assert_eq!(lanes.dead_count(&lane("b")).await.expect("readable"), 0);
 }
 
 pub async fn lanes_do_not_see_each_other(engine: &mut dyn Engine) {

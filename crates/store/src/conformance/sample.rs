@@ -6,6 +6,7 @@ use bytes::Bytes;
 use domain::{
     budget::{BudgetReached, BudgetScope},
     call::{Call, Caller, Logging},
+    carried::Carried,
     delivery::{Attempt, DeadLetter, EventRef, Parked, Timings},
     deployment::{DeploymentFacts, Dialect},
     event::{Captured, Delta, EventType},
@@ -172,5 +173,6 @@ pub fn attempt(number: u16) -> Attempt {
         answer_start: String::new(),
         result: "refused".to_owned(),
         event_count: 1,
+        carried: Carried::of(&events(number)),
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 use domain::{
     delivery::{DeadLetter, Parked},
-    id::{DeliveryId, DestinationName},
+    id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
     time::{Clock, Timestamp},
 };
@@ -171,6 +171,7 @@ fn open_pages(path: &Path) -> rusqlite::Result<Connection> {
     let db = files::database(path)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "query_only", true)?;
+    deliveries::add_functions(&db)?;
     Ok(db)
 }
 
@@ -311,6 +312,20 @@ impl Lanes for SqliteLanes {
     ) -> BoxFuture<'_, Result<Option<DeliveryDetail>, LanesError>> {
         let (lane, id) = (lane.clone(), id.clone());
         self.show(move |db| deliveries::detail(db, &lane, &id))
+    }
+
+    fn dead_after(
+        &self,
+        lane: &DestinationName,
+        cursor: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<EventId>, LanesError>> {
+        let lane = lane.clone();
+        self.read(move |db| rows::dead_after(db, &lane, cursor))
+    }
+
+    fn dead_count(&self, lane: &DestinationName) -> BoxFuture<'_, Result<u64, LanesError>> {
+        let lane = lane.clone();
+        self.read(move |db| rows::dead_count(db, &lane))
     }
 
     fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>> {

@@ -13,8 +13,11 @@ pub(super) type Migrations = &'static [&'static str];
 pub(super) const PERIOD: Migrations = &[include_str!("sql/period.sql")];
 
 /// `state.db`.
-pub(super) const STATE: Migrations =
-    &[include_str!("sql/state.sql"), include_str!("sql/state_2.sql")];
+pub(super) const STATE: Migrations = &[
+    include_str!("sql/state.sql"),
+    include_str!("sql/state_2.sql"),
+    include_str!("sql/state_3.sql"),
+];
 
 /// Runs what is missing, each step in a transaction with its version. A newer schema is left alone.
 pub(super) fn migrate(

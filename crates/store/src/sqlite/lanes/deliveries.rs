@@ -4,11 +4,15 @@
 //! was missing, attempts that were thinned out) comes after all others, under a negative number.
 
 use domain::{
+    carried::Carried,
     delivery::{Attempt, EventRef, Timings},
     id::{DeliveryId, DestinationName, EventId},
+    record::Sequence,
     time::Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension, Result, Row, named_params};
+use rusqlite::{
+    Connection, OptionalExtension, Result, Row, functions::FunctionFlags, named_params,
+};
 
 use super::rows;
 use crate::lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, DeliveryState};
@@ -41,12 +45,25 @@ const LISTS: [List; 3] = [
     },
 ];
 
+/// Adds `carries(events, sequence, id)` to SQL: whether an attempt's events hold one.
+pub(super) fn add_functions(db: &Connection) -> Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function("carries", 3, flags, |called| {
+        let Some(sequence) = called.get::<Option<i64>>(1)? else { return Ok(false) };
+        let id = EventId::from_stored(called.get_raw(2).as_str()?);
+        let carried = Carried::from_stored(called.get(0)?);
+        Ok(carried.has(Sequence(sequence.cast_unsigned()), &id))
+    })
+}
+
 /// A page of deliveries, newest first.
 pub(super) fn list(db: &Connection, query: &DeliveryQuery) -> Result<Vec<DeliveryRow>> {
     let mut page = Vec::new();
     for list in LISTS {
         let room = query.limit.saturating_sub(page.len());
-        let wanted = list.state.is_none() || query.state.is_none() || query.state == list.state;
+        // Without an attempt there is no status.
+        let may_fit = query.state.is_none_or(|state| list.state == Some(state));
+        let wanted = list.state.is_none() || may_fit && query.status.is_none();
         if room > 0 && wanted {
             list.read(db, query, room, &mut page)?;
         }
@@ -72,24 +89,36 @@ impl List {
         };
         let before = query.before.unwrap_or(i64::MAX);
         set(":before", &before.saturating_add(self.below))?;
-        set(":lane", &query.destination.as_ref().map(DestinationName::as_str))?;
+        let lanes: Vec<_> = query.lanes.iter().map(DestinationName::as_str).collect();
+        let lanes = (!lanes.is_empty()).then(|| rows::texts_json(&lanes));
+        set(":lanes", &lanes)?;
         set(":since", &query.since.map(Timestamp::as_nanos))?;
         set(":until", &query.until.map(Timestamp::as_nanos))?;
         set(":event", &query.event.as_ref().map(EventId::as_str))?;
+        set(":event_at", &query.event_at.map(|at| at.0.cast_signed()))?;
+        set(":status", &query.status)?;
+        set(":reason", &query.reason)?;
         set(":state", &query.state.map(DeliveryState::as_str))?;
         set(":limit", &i64::try_from(room).unwrap_or(i64::MAX))?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             let last = if self.state.is_none() { Some(attempt(row)?) } else { None };
+            let carried = match (&last, rows::kept_events(row)?) {
+                (_, Some(events)) => Carried::of(&events),
+                (Some(last), None) => last.carried.clone(),
+                (None, None) => Carried::default(),
+            };
             page.push(DeliveryRow {
                 number: row.get::<_, i64>("number")? - self.below,
                 destination: rows::lane(row)?,
                 id: rows::id(row)?,
                 state: state(row)?,
                 attempts: row.get("attempts")?,
+                made: row.get("made")?,
                 last,
                 due_at: due_at(row)?,
                 reason: row.get("reason")?,
+                carried,
             });
         }
         Ok(())
@@ -154,15 +183,21 @@ pub(super) fn detail(
         },
         (None, None) => return Ok(None),
     };
+    let carried = match &last {
+        Some((_, last)) if stands.events.is_empty() => last.carried.clone(),
+        _ => Carried::of(&stands.events),
+    };
     let row = DeliveryRow {
         number: stands.number,
         destination: lane.clone(),
         id: id.clone(),
         state: stands.state,
         attempts: stands.attempts,
+        made: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
         last: last.map(|(_, attempt)| attempt),
         due_at: stands.due_at,
         reason: stands.reason,
+        carried,
     };
     let attempts = attempts.into_iter().map(|(_, attempt)| attempt).collect();
     Ok(Some(DeliveryDetail { row, attempts, events: stands.events }))
@@ -186,6 +221,7 @@ fn attempt(row: &Row<'_>) -> Result<Attempt> {
         answer_start: row.get("answer_start")?,
         result: row.get("result")?,
         event_count: row.get("event_count")?,
+        carried: Carried::from_stored(row.get("events")?),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use domain::{
     delivery::{DeadLetter, EventRef, Parked},
-    id::{DeliveryId, DestinationName},
+    id::{DeliveryId, DestinationName, EventId},
     record::Sequence,
     time::Timestamp,
 };
@@ -65,6 +65,7 @@ pub(super) fn settle(
             ":body_ms": attempt.timings.body_ms,
             ":address": attempt.address,
             ":answer_start": attempt.answer_start,
+            ":events": attempt.carried.as_str(),
         })?;
     }
     if let Some(cursor) = settlement.cursor {
@@ -119,6 +120,26 @@ pub(super) fn dead_letters(
             })
         })?
         .collect()
+}
+
+pub(super) fn dead_after(
+    db: &Connection,
+    lane: &DestinationName,
+    cursor: Sequence,
+) -> Result<Vec<EventId>> {
+    db.prepare_cached(include_str!("../sql/dead_after.sql"))?
+        .query_map(
+            named_params! {":lane": lane.as_str(), ":sequence": cursor.0.cast_signed()},
+            |row| Ok(EventId::from_stored(row.get_ref("event")?.as_str()?)),
+        )?
+        .collect()
+}
+
+pub(super) fn dead_count(db: &Connection, lane: &DestinationName) -> Result<u64> {
+    db.prepare_cached(include_str!("../sql/dead_count.sql"))?
+        .query_row(named_params! {":lane": lane.as_str()}, |row| {
+            row.get::<_, i64>(0).map(i64::cast_unsigned)
+        })
 }
 
 /// Makes dead letters due at `now` and returns how many.
@@ -190,6 +211,14 @@ pub(super) fn events(row: &Row<'_>) -> Result<Vec<EventRef>> {
     json(row, "events")
 }
 
+/// What a row of a list keeps of a delivery that is not done.
+pub(super) fn kept_events(row: &Row<'_>) -> Result<Option<Vec<EventRef>>> {
+    match row.get_ref("kept_events")? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => json(row, "kept_events").map(Some),
+    }
+}
+
 /// What a column holds as JSON.
 pub(in crate::sqlite) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
     serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| misfit(error.into()))
@@ -199,6 +228,11 @@ pub(in crate::sqlite) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) 
 pub(in crate::sqlite) fn misfit(cause: BoxError) -> rusqlite::Error {
     let cause = FromSqlError::Other(cause);
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
+}
+
+/// Texts as a JSON list, for a statement to look in.
+pub(super) fn texts_json(texts: &[&str]) -> String {
+    serde_json::to_string(texts).expect("texts, written into memory")
 }
 
 fn events_json(events: &[EventRef]) -> String {

@@ -4,8 +4,11 @@
 SELECT
   a.number, a.lane, a.delivery AS id, a.attempt, a.started_at, a.duration_ms, a.status, a.result,
   a.event_count, a.dns_ms, a.connect_ms, a.tls_ms, a.answer_ms, a.body_ms, a.address,
-  a.answer_start, p.due_at, ifnull(d.attempts, ifnull(p.attempts, a.attempt)) AS attempts,
-  ifnull(d.reason, ifnull(p.reason, a.result)) AS reason,
+  a.answer_start, a.events, coalesce(d.events, p.events) AS kept_events, p.due_at,
+  coalesce(d.attempts, p.attempts, a.attempt) AS attempts,
+  coalesce(d.reason, p.reason, a.result) AS reason,
+  (SELECT count(*) FROM attempts AS made
+    WHERE made.delivery = a.delivery AND made.lane = a.lane) AS made,
   CASE
     WHEN d.id IS NOT NULL THEN 'dead'
     WHEN p.id IS NULL AND a.result GLOB 'delivered*' THEN 'delivered'
@@ -15,11 +18,13 @@ FROM attempts AS a
 LEFT JOIN parked AS p ON p.lane = a.lane AND p.id = a.delivery
 LEFT JOIN dead_letters AS d ON d.lane = a.lane AND d.id = a.delivery
 WHERE a.number < :before
-  AND (:lane IS NULL OR a.lane = :lane)
+  AND (:lanes IS NULL OR a.lane IN (SELECT value FROM json_each(:lanes)))
   AND (:since IS NULL OR a.started_at >= :since)
   AND (:until IS NULL OR a.started_at < :until)
   AND (:state IS NULL OR state = :state)
-  AND (:event IS NULL OR a.delivery = :event
+  AND (:status IS NULL OR a.status = :status)
+  AND (:reason IS NULL OR instr(lower(coalesce(d.reason, p.reason, a.result)), lower(:reason)) > 0)
+  AND (:event IS NULL OR a.delivery = :event OR carries(a.events, :event_at, :event)
     OR EXISTS (SELECT 1 FROM json_each(p.events) AS e WHERE e.value ->> 'event' = :event)
     OR EXISTS (SELECT 1 FROM json_each(d.events) AS e WHERE e.value ->> 'event' = :event))
   AND NOT EXISTS (
