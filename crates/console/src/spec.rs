@@ -15,14 +15,14 @@ mod names;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub(crate) use mistakes::{read as read_fields, read_rest};
 pub use names::{
-    BodiesName, CompatName, CompressionName, EventTypeName, FormatName, IntegersName,
-    LogFormatName, LogicName, MethodName, ModeName, ProfileName, RuleFieldName, RuleOperatorName,
-    SeverityName, SignedContentName,
+    BodiesName, CompatName, CompressionName, EventTypeName, FormatName, GenerationGroupName,
+    IntegersName, LogFormatName, LogicName, MethodName, ModeName, ProfileName, RuleFieldName,
+    RuleOperatorName, SeverityName, SignedContentName,
 };
 
 /// A destination's settings. What is left out, or null, has its default.
@@ -76,6 +76,10 @@ pub struct DestinationSpec {
     /// Of `otlp`: how integers are written. Default: `string`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integers: Option<IntegersName>,
+    /// Of `otlp` with `profile: openrouter`: groups of further facts of a generation, as
+    /// `OpenRouter`'s `broadcast_generation_*` add them. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation_metadata: Option<Vec<GenerationGroupName>>,
     /// Of `helicone`: whether model, provider and metadata go along. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_data: Option<bool>,
@@ -229,11 +233,30 @@ pub struct RuleSpec {
 }
 
 /// What a rule compares with.
-#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum RuleValue {
     /// Text.
     Text(String),
     /// A number.
     Number(f64),
+}
+
+/// Numbers come out as people and programs write them: a whole one without a point.
+impl Serialize for RuleValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Number(number) => match whole(*number) {
+                Some(whole) => serializer.serialize_i64(whole),
+                None => serializer.serialize_f64(*number),
+            },
+        }
+    }
+}
+
+/// The integer that a number is, if a double holds it and its neighbours exactly.
+pub(crate) fn whole(number: f64) -> Option<i64> {
+    const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+    (number.fract() == 0.0 && number.abs() < EXACT_MAX).then_some(number as i64)
 }

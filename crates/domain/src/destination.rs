@@ -171,6 +171,21 @@ pub struct Otlp {
     pub profile: OtlpProfile,
     /// How integers are written.
     pub integers: OtlpIntegers,
+    /// What is told of a generation beside the usual; of the `OpenRouter` profile.
+    pub generation_metadata: GenerationMetadata,
+}
+
+/// Groups of facts of a generation that `OpenRouter` tells only where a destination asks for them
+/// (`broadcast_generation_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GenerationMetadata {
+    /// Tokens and cost.
+    pub cost: bool,
+    /// Ids, the end user, the application.
+    pub identity: bool,
+    /// How it was asked for and how it went.
+    pub request_context: bool,
 }
 
 /// Whose attributes a trace has.

@@ -21,7 +21,9 @@ use std::{collections::BTreeSet, fmt::Write as _, path::Path, sync::Arc};
 use bytes::Bytes;
 use domain::{
     call::{Call, Endpoint, Logging},
-    destination::{Compat, Destination, Format, Otlp, OtlpIntegers, OtlpProfile},
+    destination::{
+        Compat, Destination, Format, GenerationMetadata, Otlp, OtlpIntegers, OtlpProfile,
+    },
     exchange::{Exchange, Payload},
     record::{Entry, Record, Sequence},
     time::Timestamp,

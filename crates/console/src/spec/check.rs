@@ -5,8 +5,8 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{
     destination::{
-        Batch, Destination, EventFilter, FilterRules, Format, Helicone, Otlp, Rule, RuleGroup,
-        RuleOperator, Signing,
+        Batch, Destination, EventFilter, FilterRules, Format, GenerationMetadata, Helicone, Otlp,
+        OtlpProfile, Rule, RuleGroup, RuleOperator, Signing,
     },
     event::EventType,
     id::DestinationName,
@@ -21,8 +21,8 @@ use webhook::{
 };
 
 use super::{
-    DestinationSpec, FilterSpec, FormatName, LogicName, RuleSpec, RuleValue, RulesSpec,
-    describe::is_mask,
+    DestinationSpec, FilterSpec, FormatName, GenerationGroupName, LogicName, RuleSpec, RuleValue,
+    RulesSpec, describe::is_mask,
 };
 use crate::{policy::Policy, problem::FieldProblem, request::unescaped};
 
@@ -86,6 +86,7 @@ pub(crate) fn format_of(spec: &DestinationSpec) -> Format {
         FormatName::Otlp => Format::Otlp(Otlp {
             profile: spec.profile.map(Into::into).unwrap_or_default(),
             integers: spec.integers.map(Into::into).unwrap_or_default(),
+            generation_metadata: generation_metadata(spec),
         }),
         FormatName::Helicone => Format::Helicone(Helicone {
             include_data: spec.include_data.unwrap_or(true),
@@ -98,20 +99,40 @@ pub(crate) fn format_of(spec: &DestinationSpec) -> Format {
     }
 }
 
-/// Options that would have no effect: of another format than the one that is named.
+fn generation_metadata(spec: &DestinationSpec) -> GenerationMetadata {
+    let asks_for =
+        |group| spec.generation_metadata.as_ref().is_some_and(|all| all.contains(&group));
+    GenerationMetadata {
+        cost: asks_for(GenerationGroupName::Cost),
+        identity: asks_for(GenerationGroupName::Identity),
+        request_context: asks_for(GenerationGroupName::RequestContext),
+    }
+}
+
+/// Options that would have no effect: of another format than the one that is named, say.
 pub(crate) fn misplaced_options(spec: &DestinationSpec) -> Vec<FieldProblem> {
     let name = spec.format.unwrap_or(FormatName::Event);
     let options = [
         ("log_format", spec.log_format.is_some(), FormatName::GenericApi),
         ("profile", spec.profile.is_some(), FormatName::Otlp),
         ("integers", spec.integers.is_some(), FormatName::Otlp),
+        ("generation_metadata", spec.generation_metadata.is_some(), FormatName::Otlp),
         ("include_data", spec.include_data.is_some(), FormatName::Helicone),
         ("bodies", spec.bodies.is_some(), FormatName::Helicone),
         ("mode", spec.mode.is_some(), FormatName::CloudEvents),
     ];
     let misplaced = options.into_iter().filter(|(_, is_given, of)| *is_given && *of != name);
     let message = |of: FormatName| format!("is an option of `format: {}` only", of.as_str());
-    misplaced.map(|(option, _, of)| FieldProblem::new(option, message(of))).collect()
+    let mut problems: Vec<_> =
+        misplaced.map(|(option, _, of)| FieldProblem::new(option, message(of))).collect();
+    if let Format::Otlp(Otlp { profile: OtlpProfile::GenAi, generation_metadata, .. }) =
+        format_of(spec)
+        && generation_metadata != GenerationMetadata::default()
+    {
+        let message = "is told with `profile: openrouter` only";
+        problems.push(FieldProblem::new("generation_metadata", message));
+    }
+    problems
 }
 
 /// What a filter's spec stands for.
@@ -223,6 +244,12 @@ impl Checker<'_> {
                 "must begin with https://; security.require_https: false would allow http";
             self.problem("url", message);
         }
+        let port = url.port_or_known_default().unwrap_or_default();
+        if !self.policy.ports.contains(port) {
+            let ports = &self.policy.ports;
+            let message = format!("has port {port}; security.allowed_ports allows {ports}");
+            self.problem("url", message);
+        }
         if let Some(Err(message)) = literal(&url).map(|ip| self.policy.check_address(ip)) {
             self.problem("url", message);
         }
@@ -260,12 +287,6 @@ impl Checker<'_> {
             if is_mask(secret.expose()) {
                 self.problem("secret", IS_MASK);
             } else if let Err(error) = check_secret(secret.expose()) {
-        let port = url.port_or_known_default().unwrap_or_default();
-        if !self.policy.ports.contains(port) {
-            let ports = &self.policy.ports;
-            let message = format!("has port {port}; security.allowed_ports allows {ports}");
-            self.problem("url", message);
-        }
                 self.problem("secret", error.to_string());
             }
             if secret.expose().len() > SECRET_BYTES_MAX {

@@ -1,14 +1,14 @@
 //! A destination as a spec: every setting as it is in force, and no secret.
 
 use domain::{
-    destination::{Destination, EventFilter, FilterRules, Format, Tls},
+    destination::{Destination, EventFilter, FilterRules, Format, GenerationMetadata, Tls},
     event::EventType,
 };
 use webhook::format::events_per_body_max;
 
 use super::{
-    DestinationSpec, FilterSpec, FormatName, LogicName, RuleGroupSpec, RuleSpec, RuleValue,
-    RulesSpec, TlsSpec,
+    DestinationSpec, FilterSpec, FormatName, GenerationGroupName, LogicName, RuleGroupSpec,
+    RuleSpec, RuleValue, RulesSpec, TlsSpec,
 };
 
 /// A secret of which nothing is shown.
@@ -111,6 +111,7 @@ fn with_format(spec: DestinationSpec, format: Format) -> DestinationSpec {
             format: Some(FormatName::Otlp),
             profile: Some(otlp.profile.into()),
             integers: Some(otlp.integers.into()),
+            generation_metadata: Some(generation_groups(otlp.generation_metadata)),
             ..spec
         },
         Format::Helicone(helicone) => DestinationSpec {
@@ -126,6 +127,15 @@ fn with_format(spec: DestinationSpec, format: Format) -> DestinationSpec {
         },
         Format::LitellmAlert => DestinationSpec { format: Some(FormatName::LitellmAlert), ..spec },
     }
+}
+
+fn generation_groups(metadata: GenerationMetadata) -> Vec<GenerationGroupName> {
+    let groups = [
+        (metadata.cost, GenerationGroupName::Cost),
+        (metadata.identity, GenerationGroupName::Identity),
+        (metadata.request_context, GenerationGroupName::RequestContext),
+    ];
+    groups.into_iter().filter(|(is_told, _)| *is_told).map(|(_, group)| group).collect()
 }
 
 fn describe_filter(kind: EventType, filter: &EventFilter) -> FilterSpec {

@@ -94,6 +94,18 @@ names! {
     }
 }
 
+/// Groups of further facts of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GenerationGroupName {
+    /// Tokens and cost.
+    Cost,
+    /// Ids, the end user, the application.
+    Identity,
+    /// How it was asked for and how it went.
+    RequestContext,
+}
+
 names! {
     /// How a Helicone payload holds a call's bodies.
     BodiesName for HeliconeBodies {

@@ -116,6 +116,58 @@ async fn calls_of_the_keys_that_pass_the_rules_are_told() {
 }
 
 #[tokio::test]
+async fn numbers_come_back_as_they_were_given() {
+    let world = Managed::new().await;
+    for value in [json!(5), json!(0.5), json!(1e-7), json!(-3), json!("5")] {
+        let rule = json!({"field": "total_tokens", "operator": "gt", "value": value});
+        let rules = json!({"enabled": true, "groups": [{"logic": "and", "rules": [rule]}]});
+        let given = json!({"filter_rules": rules, "sampling_rate": 1});
+        let made = world.make_broadcast("numbers", given).await;
+        assert_eq!((&made["filter_rules"], &made["sampling_rate"]), (&rules, &json!(1)));
+        let path = format!("{ROOT}/{}", made["id"].as_str().expect("a UUID"));
+        assert_eq!(world.expect(200, "GET", &path, None).await["data"], made);
+        let half = world.expect(200, "PATCH", &path, Some(json!({"sampling_rate": 0.25}))).await;
+        let half = &half["data"];
+        assert_eq!((&half["filter_rules"], &half["sampling_rate"]), (&rules, &json!(0.25)));
+        world.expect(200, "DELETE", &path, None).await;
+    }
+}
+
+#[tokio::test]
+async fn further_facts_of_a_generation_are_told_where_a_destination_asks_for_them() {
+    let world = Managed::new().await;
+    let asked = ["cost", "identity", "request_context"];
+    let flags = |groups: &[&str]| -> Value {
+        let flag = |group| (format!("broadcast_generation_{group}"), json!(groups.contains(group)));
+        Value::Object(asked.iter().map(flag).collect())
+    };
+    let made = world.make_broadcast("facts", flags(&["cost", "request_context"])).await;
+    let path = format!("{ROOT}/{}", made["id"].as_str().expect("a UUID"));
+    for (groups, expected) in [
+        (&["cost", "request_context"][..], [true, false, true]),
+        (&["identity"], [false, true, false]),
+        (&[], [false, false, false]),
+    ] {
+        let changed = world.expect(200, "PATCH", &path, Some(flags(groups))).await["data"].clone();
+        let shown = asked.map(|group| changed[&format!("broadcast_generation_{group}")].clone());
+        assert_eq!(shown, expected.map(Value::Bool));
+        world.receiver.clear();
+        world.call("echo").await;
+        let arrivals = world
+            .receiver
+            .wait_until("a trace", |seen| seen.iter().any(|a| is_for(a, "facts")))
+            .await;
+        let trace = arrivals.iter().find(|arrival| is_for(arrival, "facts")).expect("it came");
+        let text = String::from_utf8_lossy(&trace.body).into_owned();
+        let told = ["tokens_prompt", "upstream_id", "streamed"].map(|name| {
+            ["trace", "span"].map(|what| format!("{what}.metadata.openrouter_generation.{name}"))
+        });
+        let told = told.map(|keys| keys.iter().all(|key| text.contains(key)));
+        assert_eq!(told, expected, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn bad_requests_are_told_in_openrouter_s_shape_and_make_nothing() {
     let world = Managed::new().await;
     let url = "https://receiver.example/";

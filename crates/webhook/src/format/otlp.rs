@@ -21,6 +21,7 @@
 mod answer;
 mod content;
 mod genai;
+mod generation;
 mod ids;
 mod messages;
 mod openrouter;
@@ -54,7 +55,7 @@ pub(super) fn items(event: &Event, otlp: Otlp, destination: &Destination) -> Vec
     let body = String::from_utf8_lossy(&report.exchange.request.bytes);
     let told = Told::new(report, &body, destination);
     let bytes = match otlp.profile {
-        OtlpProfile::OpenRouter => openrouter::trace(&told, otlp.integers),
+        OtlpProfile::OpenRouter => openrouter::trace(&told, otlp),
         OtlpProfile::GenAi => genai::trace(&told, otlp.integers),
     };
     vec![Item { id: event.id.clone(), sequence: event.sequence, bytes: bytes.into() }]

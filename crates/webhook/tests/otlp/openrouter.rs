@@ -117,6 +117,59 @@ fn the_attributes_stand_in_the_captured_order() {
 }
 
 #[test]
+fn further_facts_of_a_generation_are_told_where_they_are_asked_for() {
+    let entry = with_call("client_disconnect_stream", |call| {
+        call.end_user = Some("u-1".to_owned());
+        call.headers.push(("x-title".to_owned(), "notes".to_owned()));
+    });
+    let told = |cost, identity, request_context| {
+        let generation_metadata = GenerationMetadata { cost, identity, request_context };
+        let otlp = Otlp { generation_metadata, ..Otlp::default() };
+        let root = root(&entry, &destinations::of(Format::Otlp(otlp)));
+        let of = |what: &str| -> Vec<(String, Value)> {
+            let prefix = format!("{what}.metadata.openrouter_generation.");
+            let keys = root.keys().into_iter().filter_map(|key| key.strip_prefix(&prefix));
+            keys.map(|key| {
+                let value = root.get(&format!("{prefix}{key}")).cloned().unwrap_or_default();
+                (key.to_owned(), value)
+            })
+            .collect()
+        };
+        assert_eq!(of("trace"), of("span"));
+        of("trace")
+    };
+    assert_eq!(told(false, false, false), []);
+    let keys =
+        |told: &[(String, Value)]| told.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let (cost, identity) = (told(true, false, false), told(false, true, false));
+    let context = told(false, false, true);
+    let value = |told: &[(String, Value)], key: &str| {
+        told.iter().find(|(own, _)| own == key).map(|(_, value)| value.clone())
+    };
+    assert_eq!(value(&cost, "is_byok"), Some(json!(false)));
+    assert_eq!(value(&identity, "external_user"), Some(json!("u-1")));
+    assert_eq!(value(&identity, "app.title"), Some(json!("notes")));
+    assert_eq!(value(&context, "streamed"), Some(json!(true)));
+    assert_eq!(value(&context, "cancelled"), Some(json!(true)));
+    let all = [keys(&cost), keys(&identity), keys(&context)].concat();
+    assert_eq!(keys(&told(true, true, true)), all);
+
+    let otlp = Otlp {
+        generation_metadata: GenerationMetadata { cost: true, ..GenerationMetadata::default() },
+        ..Otlp::default()
+    };
+    let root = root(&super::entry("success"), &destinations::of(Format::Otlp(otlp)));
+    let told = |name: &str| root.get(&format!("trace.metadata.openrouter_generation.{name}"));
+    assert_eq!(
+        (told("tokens_prompt"), told("tokens_completion")),
+        (Some(&json!(9)), Some(&json!(4)))
+    );
+    assert_eq!(told("usage"), Some(&json!(0.000_062_5)));
+    let raw = root.text("trace.metadata.openrouter_generation.upstream_raw_response_usage");
+    assert!(raw.is_some_and(|raw| raw.contains("\"prompt_tokens\":9")), "{raw:?}");
+}
+
+#[test]
 fn the_time_line_is_the_captured_one() {
     let entry = changed("stream", |exchange| {
         let facts = &mut exchange.facts;

@@ -12,8 +12,11 @@ use crate::{
     problem::FieldProblem,
     record::Record,
     spec::{
-        CompatName, DestinationSpec, EventTypeName, FilterSpec, FormatName, MethodName,
-        ProfileName, RulesSpec, describe::mask, read_fields,
+        CompatName, DestinationSpec, EventTypeName, FilterSpec, FormatName,
+        GenerationGroupName::{self, Cost, Identity, RequestContext},
+        MethodName, ProfileName, RulesSpec,
+        describe::mask,
+        read_fields, whole,
     },
 };
 
@@ -66,10 +69,6 @@ pub(super) struct Own {
     pub(super) kind: Kind,
     name: String,
     workspace_id: String,
-    /// What of a generation is sent along; kept and shown, and of no effect.
-    broadcast_generation_cost: bool,
-    broadcast_generation_identity: bool,
-    broadcast_generation_request_context: bool,
 }
 
 /// Reads a body of POST: everything that is wrong, at once.
@@ -145,22 +144,23 @@ impl Wire {
         })?;
         let spec = record.spec.clone();
         let (url, endpoint) = match own.kind {
-            Kind::Webhook => (spec.url, None),
-            Kind::OtelCollector => (None, spec.url),
+            Kind::Webhook => (spec.url.clone(), None),
+            Kind::OtelCollector => (None, spec.url.clone()),
         };
-        let filter = spec.filters.and_then(|filters| filters.into_values().next());
+        let filter = spec.filters.as_ref().and_then(|filters| filters.values().next());
+        let tells = |group| Some(tells(&spec, group));
         Ok(Self {
             r#type: Some(kind_name(own.kind).to_owned()),
             name: Some(own.name),
+            api_key_hashes: filter.map(|filter| filter.keys.clone()),
+            broadcast_generation_cost: tells(Cost),
+            broadcast_generation_identity: tells(Identity),
+            broadcast_generation_request_context: tells(RequestContext),
             config: Some(Config { url, endpoint, method: spec.method, headers: spec.headers }),
             enabled: spec.enabled,
             privacy_mode: spec.privacy,
             sampling_rate: spec.sample_rate,
-            api_key_hashes: filter.map(|filter| filter.keys),
             filter_rules: spec.rules,
-            broadcast_generation_cost: Some(own.broadcast_generation_cost),
-            broadcast_generation_identity: Some(own.broadcast_generation_identity),
-            broadcast_generation_request_context: Some(own.broadcast_generation_request_context),
             workspace_id: Some(own.workspace_id),
         })
     }
@@ -216,11 +216,6 @@ impl Wire {
             kind: self.kind().ok_or_else(missing)?,
             name: self.name.clone().unwrap_or_default(),
             workspace_id: self.workspace_id.clone().unwrap_or_else(|| WORKSPACE.to_owned()),
-            broadcast_generation_cost: self.broadcast_generation_cost.unwrap_or(false),
-            broadcast_generation_identity: self.broadcast_generation_identity.unwrap_or(false),
-            broadcast_generation_request_context: self
-                .broadcast_generation_request_context
-                .unwrap_or(false),
         })
     }
 
@@ -232,6 +227,12 @@ impl Wire {
             let filter = FilterSpec { keys, ..FilterSpec::default() };
             types.map(|kind| (kind, filter.clone())).into()
         });
+        let groups = [
+            (self.broadcast_generation_cost, Cost),
+            (self.broadcast_generation_identity, Identity),
+            (self.broadcast_generation_request_context, RequestContext),
+        ];
+        let groups = groups.into_iter().filter(|(is_told, _)| *is_told == Some(true));
         let (url, method) = match self.kind() {
             Some(Kind::OtelCollector) => (config.endpoint, None),
             _ => (config.url, config.method),
@@ -242,6 +243,7 @@ impl Wire {
             headers: config.headers,
             format: Some(FormatName::Otlp),
             profile: Some(ProfileName::OpenRouter),
+            generation_metadata: Some(groups.map(|(_, group)| group).collect()),
             compat: Some(CompatName::Real),
             event_types: Some(types.to_vec()),
             filters,
@@ -259,6 +261,11 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Webhook => "webhook",
         Kind::OtelCollector => "otel-collector",
     }
+}
+
+/// Whether a destination is told a group of facts of a generation.
+fn tells(spec: &DestinationSpec, group: GenerationGroupName) -> bool {
+    spec.generation_metadata.as_ref().is_some_and(|groups| groups.contains(&group))
 }
 
 fn own_of(record: &Record) -> Option<Own> {
@@ -295,6 +302,7 @@ pub(super) fn show(record: &Record) -> Value {
         }),
     };
     let filter = spec.filters.as_ref().and_then(|filters| filters.values().next());
+    let rate = spec.sample_rate.unwrap_or(1.0);
     json!({
         "id": record.id,
         "type": own["type"],
@@ -302,12 +310,12 @@ pub(super) fn show(record: &Record) -> Value {
         "config": config,
         "enabled": record.is_enabled(),
         "privacy_mode": spec.privacy.unwrap_or(false),
-        "sampling_rate": spec.sample_rate.unwrap_or(1.0),
+        "sampling_rate": whole(rate).map_or_else(|| json!(rate), |rate| json!(rate)),
         "api_key_hashes": filter.map(|filter| filter.keys.clone()),
         "filter_rules": spec.rules,
-        "broadcast_generation_cost": own["broadcast_generation_cost"],
-        "broadcast_generation_identity": own["broadcast_generation_identity"],
-        "broadcast_generation_request_context": own["broadcast_generation_request_context"],
+        "broadcast_generation_cost": tells(spec, Cost),
+        "broadcast_generation_identity": tells(spec, Identity),
+        "broadcast_generation_request_context": tells(spec, RequestContext),
         "workspace_id": own["workspace_id"],
         "created_at": moment(record.created_at),
         "updated_at": moment(record.updated_at),

@@ -45,6 +45,7 @@ fn what_is_described_stands_for_the_same_destination() {
                "flush_interval": 2.5}),
         json!({"format": "otlp", "profile": "genai", "integers": "number", "method": "PUT",
                "rules": rules, "sample_rate": 0.25}),
+        json!({"format": "otlp", "generation_metadata": ["cost", "request_context"]}),
         json!({"format": "helicone", "include_data": false, "bodies": "string",
                "compat": "document"}),
         json!({"format": "cloudevents", "mode": "batch", "compression": "gzip",

@@ -77,7 +77,7 @@ fn format_name(format: Format) -> String {
         Format::GenericApi(LogFormat::JsonArray) => "generic_api, a JSON array a body".to_owned(),
         Format::GenericApi(LogFormat::Ndjson) => "generic_api, one JSON object a line".to_owned(),
         Format::GenericApi(LogFormat::Single) => format!("generic_api, {single}"),
-        Format::Otlp(Otlp { profile, integers }) => {
+        Format::Otlp(Otlp { profile, integers, generation_metadata }) => {
             let profile = match profile {
                 OtlpProfile::OpenRouter => "OpenRouter's attributes",
                 OtlpProfile::GenAi => "OpenTelemetry's GenAI attributes",
@@ -86,7 +86,14 @@ fn format_name(format: Format) -> String {
                 OtlpIntegers::String => "text",
                 OtlpIntegers::Number => "numbers",
             };
-            format!("otlp, {profile}, integers as {integers}")
+            let groups = [
+                (generation_metadata.cost, ", generation's cost"),
+                (generation_metadata.identity, ", generation's identity"),
+                (generation_metadata.request_context, ", generation's request context"),
+            ];
+            let told = groups.iter().filter(|(is_told, _)| *is_told);
+            let told: String = told.map(|(_, group)| *group).collect();
+            format!("otlp, {profile}, integers as {integers}{told}")
         }
         Format::Helicone(helicone) => {
             let bodies = match helicone.bodies {

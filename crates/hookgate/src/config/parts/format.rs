@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use domain::{
     destination::{
-        Batch, CloudEventsMode, Compat, Format, Helicone, HeliconeBodies, LogFormat, Otlp,
-        OtlpIntegers, OtlpProfile,
+        Batch, CloudEventsMode, Compat, Format, GenerationMetadata, Helicone, HeliconeBodies,
+        LogFormat, Otlp, OtlpIntegers, OtlpProfile,
     },
     event::EventType,
 };
@@ -32,7 +32,15 @@ const FORMATS: [(&str, Format); 6] = [
     ("generic_api", Format::GenericApi(LogFormat::JsonArray)),
     (
         "otlp",
-        Format::Otlp(Otlp { profile: OtlpProfile::OpenRouter, integers: OtlpIntegers::String }),
+        Format::Otlp(Otlp {
+            profile: OtlpProfile::OpenRouter,
+            integers: OtlpIntegers::String,
+            generation_metadata: GenerationMetadata {
+                cost: false,
+                identity: false,
+                request_context: false,
+            },
+        }),
     ),
     ("helicone", Format::Helicone(Helicone { include_data: true, bodies: HeliconeBodies::Object })),
     ("cloudevents", Format::CloudEvents(CloudEventsMode::Structured)),
@@ -40,10 +48,11 @@ const FORMATS: [(&str, Format); 6] = [
 ];
 
 /// Options of single formats, and whose they are.
-const OPTIONS: [(&str, &str); 6] = [
+const OPTIONS: [(&str, &str); 7] = [
     ("log_format", "generic_api"),
     ("profile", "otlp"),
     ("integers", "otlp"),
+    ("generation_metadata", "otlp"),
     ("include_data", "helicone"),
     ("bodies", "helicone"),
     ("mode", "cloudevents"),
@@ -81,6 +90,7 @@ pub(crate) fn format(section: &Section<'_>) -> Format {
             let integers = [("string", OtlpIntegers::String), ("number", OtlpIntegers::Number)];
             read_choice(section, "profile", &profiles, &mut otlp.profile);
             read_choice(section, "integers", &integers, &mut otlp.integers);
+            otlp.generation_metadata = generation_metadata(section, otlp.profile);
         }
         Format::Helicone(helicone) => {
             let bodies = [("object", HeliconeBodies::Object), ("string", HeliconeBodies::String)];
@@ -96,6 +106,25 @@ pub(crate) fn format(section: &Section<'_>) -> Format {
         Format::Event | Format::LitellmAlert => {}
     }
     format
+}
+
+/// Which groups of further facts of a generation an entry asks for.
+fn generation_metadata(section: &Section<'_>, profile: OtlpProfile) -> GenerationMetadata {
+    let mut metadata = GenerationMetadata::default();
+    let Some(field) = section.get("generation_metadata") else { return metadata };
+    if profile == OtlpProfile::GenAi {
+        field.warning("has no effect: only `profile: openrouter` has it");
+    }
+    let groups = ["cost", "identity", "request_context"].map(|name| (name, name));
+    for item in field.items().unwrap_or_default() {
+        match item.choice(&groups) {
+            Some("cost") => metadata.cost = true,
+            Some("identity") => metadata.identity = true,
+            Some(_) => metadata.request_context = true,
+            None => {}
+        }
+    }
+    metadata
 }
 
 fn read_choice<T: Copy>(

@@ -290,9 +290,11 @@ fn private_addresses_are_allowed_from_a_file_and_reserved_ones_never() {
 #[test]
 fn every_format_has_its_options_batches_and_types() {
     use domain::destination::{
-        CloudEventsMode, Helicone, HeliconeBodies, Otlp, OtlpIntegers, OtlpProfile,
+        CloudEventsMode, GenerationMetadata, Helicone, HeliconeBodies, Otlp, OtlpIntegers,
+        OtlpProfile,
     };
-    let otlp = |profile, integers| Format::Otlp(Otlp { profile, integers });
+    let otlp = |profile, integers| Format::Otlp(Otlp { profile, integers, ..Otlp::default() });
+    let told = GenerationMetadata { cost: true, identity: true, request_context: false };
     let helicone = |include_data, bodies| Format::Helicone(Helicone { include_data, bodies });
     let batch = |events_max, millis| (events_max, Duration::from_millis(millis));
     let all = [OUTCOMES[0], OUTCOMES[1], EventType::Budget, EventType::RateLimit];
@@ -307,6 +309,12 @@ fn every_format_has_its_options_batches_and_types() {
             "format: otlp\n    profile: genai\n    integers: number\n    batch_size: 50",
             otlp(OtlpProfile::GenAi, OtlpIntegers::Number),
             batch(50, 1_000),
+            &OUTCOMES,
+        ),
+        (
+            "format: otlp\n    generation_metadata: [identity, cost]",
+            Format::Otlp(Otlp { generation_metadata: told, ..Otlp::default() }),
+            batch(1, 0),
             &OUTCOMES,
         ),
         ("format: helicone", helicone(true, HeliconeBodies::Object), batch(1, 0), &OUTCOMES),

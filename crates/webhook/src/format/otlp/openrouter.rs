@@ -1,14 +1,14 @@
 //! The profile `openrouter`: names, order and kinds as captured deliveries have them.
 
 use domain::{
-    call::Caller, destination::OtlpIntegers, event::Report, exchange::ProviderAttempt, usage::Usage,
+    call::Caller, destination::Otlp, event::Report, exchange::ProviderAttempt, usage::Usage,
 };
 use serde::Deserialize;
 
 use super::{
     answer,
     content::Content,
-    ids,
+    generation, ids,
     span::{Attributes, SERVER, Spans, State},
     told::{PROVIDER_RESPONSES, Told, millis, state_of},
     vendors,
@@ -20,14 +20,17 @@ use crate::{
 
 /// The elements of a call's trace: the root, an attempt at a provider each, and the generation if it
 /// was streamed.
-pub(super) fn trace(told: &Told<'_>, integers: OtlpIntegers) -> Vec<u8> {
-    let mut spans = Spans::new(integers, "openrouter", |resource| {
+pub(super) fn trace(told: &Told<'_>, otlp: Otlp) -> Vec<u8> {
+    let mut spans = Spans::new(otlp.integers, "openrouter", |resource| {
         resource.text("service.name", "openrouter");
         resource.text("openrouter.trace.id", &told.generation_id);
         resource.text("service.version", "1.0.0");
     });
     let name = name_of(told);
-    spans.push(&told.root(&name, true), |attributes| root(told, attributes));
+    spans.push(&told.root(&name, true), |attributes| {
+        root(told, attributes);
+        generation::write(told, otlp.generation_metadata, attributes);
+    });
     for (index, attempt) in told.facts().attempts.iter().enumerate() {
         let response_id = format!("{}:attempt-{index}", told.generation_id);
         let name =
@@ -285,7 +288,7 @@ fn provider_responses(told: &Told<'_>) -> String {
 }
 
 /// Callers bring no keys of providers: those are the gateway's.
-const IS_BYOK: bool = false;
+pub(super) const IS_BYOK: bool = false;
 
 fn attempt_attributes(
     told: &Told<'_>,

@@ -22,7 +22,7 @@ const RESERVED: [&str; 5] =
     ["trace_id", "trace_name", "span_name", "generation_name", "parent_span_id"];
 
 /// Keys of metadata that are not the caller's to set.
-const OWN: [&str; 2] = ["openrouter.", "hookgate."];
+const OWN: [&str; 3] = ["openrouter.", "openrouter_generation.", "hookgate."];
 
 /// The key of what providers answered, among the metadata.
 pub(super) const PROVIDER_RESPONSES: &str = "provider_responses";
