@@ -16,6 +16,8 @@ pub mod dead_letters;
 
 pub mod docs;
 
+pub mod verify;
+
 /// What bad configuration exits with: `EX_CONFIG` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 78;
 
@@ -44,6 +46,8 @@ pub enum Command {
     DeadLetters(dead_letters::Args),
     /// Write a page for each pre-configured callback
     Docs(docs::Args),
+    /// Say whether a delivery that a receiver got is genuine and fresh
+    Verify(verify::Args),
 }
 
 impl Cli {
@@ -56,6 +60,7 @@ impl Cli {
             Some(Command::Demo) => demo::run(out),
             Some(Command::DeadLetters(args)) => dead_letters::run(args, out),
             Some(Command::Docs(args)) => docs::run(&args, out),
+            Some(Command::Verify(args)) => verify::run(args, environment, out),
         }
     }
 }

@@ -111,7 +111,7 @@ pub struct DeliverySettings {
     /// How long lanes may go on after SIGTERM to send what they have begun.
     pub settle_timeout: Duration,
     /// The age of a signed delivery beyond which a receiver should refuse it
-    /// (`security.timestamp_tolerance_ms`). The gateway's own receivers do.
+    /// (`security.timestamp_tolerance_ms`), as `hookgate verify` does.
     pub timestamp_tolerance: Duration,
     /// How long a destination may fail without a success before it is disabled; `None` never.
     pub disable_after: Option<Duration>,

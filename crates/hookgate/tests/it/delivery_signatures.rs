@@ -3,9 +3,11 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha512};
 use standardwebhooks::Webhook;
-use testkit::{Receiver, Reply, Upstream, receiver::Arrival};
+use testkit::{Receiver, Reply, Upstream, gateway::Setup, receiver::Arrival};
 
-use crate::delivery_world::{OUTCOMES, QUICK, calls, now, of, start, wait_told, webhook, webhooks};
+use crate::delivery_world::{
+    OUTCOMES, QUICK, calls, config, now, of, start, wait_told, webhook, webhooks,
+};
 
 const STANDARD: &str = "whsec_dGhlIHNlY3JldCBvZiB0aGUgdGVzdHM=";
 /// What that encodes.
@@ -195,4 +197,61 @@ async fn another_attempt_is_signed_anew() {
     assert!(standard(first, &verifier) && standard(second, &verifier));
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
     assert_ne!(first.header("webhook-timestamp"), second.header("webhook-timestamp"));
+}
+
+/// What `hookgate verify` says of a delivery, and whether it accepts it.
+async fn verify(setup: &Setup, name: &str, headers: &[(&str, &str)], body: &str) -> (bool, String) {
+    setup.write_file("body.json", body);
+    let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let mut args = vec!["verify", "--config", "config.yaml", "--destination", name, "body.json"];
+    args.extend(headers.iter().flat_map(|header| ["-H", header.as_str()]));
+    let output = setup.command(&args).output().await.expect("the binary was built for this test");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test]
+async fn the_verifier_accepts_what_was_sent_and_refuses_what_is_changed_or_too_old() {
+    let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
+    let sections = webhooks(&[
+        webhook("primary", &receiver, &format!(", secret: {PLAIN}")),
+        webhook("helicone", &receiver, &format!(", secret: {PLAIN}, format: helicone")),
+        webhook("bare", &receiver, ""),
+    ]);
+    let gateway = start(&upstream, &format!("{sections}{OUTCOMES}")).await;
+    let ids = calls(&gateway, 1).await;
+    wait_told(&receiver, "primary", &ids).await;
+    for name in ["primary", "helicone"] {
+        let arrivals = receiver.wait_until(name, |seen| !of(seen, name).is_empty()).await;
+        let arrival = of(&arrivals, name).remove(0);
+        let body = String::from_utf8_lossy(&arrival.body).into_owned();
+        let headers: Vec<_> =
+            arrival.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (is_good, said) = verify(&gateway.setup, name, &headers, &body).await;
+        assert!(is_good && said.contains("webhook-signature: good"), "{said}");
+        let count = if name == "helicone" { 4 } else { 2 };
+        assert_eq!(said.matches(": good").count(), count, "{said}");
+        let (is_good, said) = verify(&gateway.setup, name, &headers, &format!("{body} ")).await;
+        assert!(!is_good && !said.contains(": good"), "{said}");
+    }
+
+    let (_, said) = verify(&gateway.setup, "bare", &[], "{}").await;
+    assert!(said.contains("`bare` has no secret"), "{said}");
+    let (_, said) = verify(&gateway.setup, "nobody", &[], "{}").await;
+    assert!(said.contains("it has: primary, helicone, bare"), "{said}");
+    let (is_good, said) = verify(&gateway.setup, "primary", &[], "{}").await;
+    assert!(!is_good && said.contains("not signed"), "{said}");
+
+    // Ten minutes are more than the five that are tolerated unless the file allows more.
+    let timestamp = (now().as_secs() - 600).to_string();
+    let signed: &[&[u8]] = &[timestamp.as_bytes(), b".", b"{}"];
+    let signature = format!("sha256={}", hex::<Hmac<Sha256>>(PLAIN.as_bytes(), signed));
+    let headers =
+        [("X-Webhook-Signature", signature.as_str()), ("X-Webhook-Timestamp", timestamp.as_str())];
+    let (is_good, said) = verify(&gateway.setup, "primary", &headers, "{}").await;
+    assert!(!is_good && said.contains("but for that it is right"), "{said}");
+    let tolerant = "security: {timestamp_tolerance_ms: 900000}\n";
+    gateway.setup.write_file("config.yaml", &config(&upstream, &format!("{sections}{tolerant}")));
+    let (is_good, said) = verify(&gateway.setup, "primary", &headers, "{}").await;
+    assert!(is_good, "{said}");
 }
