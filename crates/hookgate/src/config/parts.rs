@@ -17,7 +17,7 @@ pub(crate) mod format;
 pub(crate) mod entry;
 
 pub(crate) use self::{
-    address::{Address, check_address, read_address},
+    address::{Address, check_address, parse as parse_address, read_address},
     entry::{Entry, Rest},
     headers::Headers,
 };

@@ -14,6 +14,11 @@ use super::{
 const WHOLE: &str = "os.environ/";
 const OPENINGS: [(&str, &str); 2] = [("${", "}"), ("{{environment_variables.", "}}")];
 
+/// Whether a text is, or holds, a variable.
+pub(crate) fn is_in(text: &str) -> bool {
+    text.starts_with(WHOLE) || OPENINGS.iter().any(|(opening, _)| text.contains(opening))
+}
+
 /// The environment, and what the `environment_variables:` block adds to it.
 #[derive(Clone)]
 pub(crate) struct Variables {

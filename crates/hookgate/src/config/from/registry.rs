@@ -14,7 +14,7 @@ use crate::config::{
     parts,
     report::{Report, SourceFile},
     section::{Field, Section, Unknown},
-    variable::Variables,
+    variable::{self, Variables},
 };
 
 /// The registry that comes with the gateway.
@@ -179,8 +179,11 @@ fn check(registry: &Node, report: &Report) {
 }
 
 fn check_entry(section: Section<'_>) {
-    if let Some(field) = section.get("endpoint") {
-        field.raw_text();
+    if let Some(field) = section.get("endpoint")
+        && let Some(text) = field.raw_text().filter(|text| !variable::is_in(&text.content))
+        && let Err(what) = parts::parse_address(&text.content)
+    {
+        field.problem(what);
     }
     if let Some(headers) = section.section("headers") {
         for (entry, field) in headers.fields() {

@@ -41,11 +41,7 @@ pub(crate) fn check_address(
     policy: &Policy,
     allow_private: bool,
 ) -> Result<(Address, Option<&'static str>), String> {
-    const SHAPE: &str = "must be a whole URL such as https://example.com/hooks";
-    let mut url = Url::parse(text.trim()).map_err(|_| SHAPE.to_owned())?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(SHAPE.to_owned());
-    }
+    let mut url = parse(text)?;
     if let Some(ip) = literal(&url) {
         let may_be_private =
             allow_private || policy.allow_private_destinations.iter().any(|n| n.contains(ip));
@@ -61,6 +57,14 @@ pub(crate) fn check_address(
     let authorization = take_credentials(&mut url);
     url.set_fragment(None);
     Ok((Address { url: url.into(), authorization }, warning))
+}
+
+/// A URL that events could be sent to, wherever it leads.
+pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
+    const SHAPE: &str = "must be a whole URL such as https://example.com/hooks";
+    let url = Url::parse(text.trim()).map_err(|_| SHAPE)?;
+    let is_whole = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if is_whole { Ok(url) } else { Err(SHAPE) }
 }
 
 fn literal(url: &Url) -> Option<IpAddr> {

@@ -22,6 +22,8 @@ fn every_mistake_of_a_registry_is_told_whether_its_names_are_used_or_not() {
         "log_formt": "single",
         "docs": {"show_in_docs": "yes", "describtion": "x"}
     },
+    "elsewhere": {"endpoint": "htps:/x.example"},
+    "from_a_variable": {"endpoint": "${SOME_URL}/logs"},
     "not_a_map": 5,
     "": {}
 }
