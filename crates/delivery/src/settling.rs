@@ -126,7 +126,12 @@ impl Lane {
 
     fn settle(&mut self, running: Running, verdict: Verdict, now: Timestamp) {
         match verdict {
-            Verdict::Delivered | Verdict::DeliveredInPart { .. } => self.delivered(running, now),
+            Verdict::Delivered => self.delivered(running, now),
+            Verdict::DeliveredInPart { remark } => {
+                // What the receiver did not take is lost there, and nobody else may say so.
+                tracing::warn!(destination = %self.name(), remark, "A delivery was taken in part.");
+                self.delivered(running, now);
+            }
             Verdict::Retry { after, reason } => {
                 if let Some(asked) = after {
                     let asked = asked.min(self.destination.retry.retry_after_max);

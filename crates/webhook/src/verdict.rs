@@ -286,7 +286,8 @@ fn remark(answer: &Answer, format: Format) -> Option<String> {
     if rejected == 0 && message.is_none() {
         return None;
     }
-    let mut remark = format!("the receiver rejected {rejected} spans");
+    let plural = if rejected == 1 { "" } else { "s" };
+    let mut remark = format!("the receiver rejected {rejected} span{plural}");
     if let Some(message) = message {
         remark.push_str(": ");
         push_excerpt(&mut remark, message.as_bytes(), EXCERPT_CHARS_MAX);

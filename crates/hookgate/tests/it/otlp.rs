@@ -155,6 +155,8 @@ async fn only_what_otlp_names_is_tried_again_and_with_the_same_bytes() {
     receiver.push(Reply::status(200).body(partial));
     call(&client, "in part").await;
     wait(&receiver, "traces", 4).await;
+    // It is told all the same.
+    gateway.wait_for_log("the receiver rejected 1 span: odd").await;
     call(&client, "last").await;
     wait(&receiver, "traces", 5).await;
     let stopped = gateway.terminate().await;
