@@ -12,6 +12,8 @@ use crate::{edges, guarantees};
 const RUST_LINES_MAX: usize = 800;
 const ARCHITECTURE_LINES_MAX: usize = 250;
 const README_LINES_MAX: usize = 150;
+/// Each row of its tables is shown by a test.
+const SECURITY: &str = "docs/security.md";
 
 /// Checks the repository; the error says how many findings were printed.
 #[expect(clippy::print_stdout, reason = "a command line tool")]
@@ -77,11 +79,19 @@ fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
-/// Tests that the guarantees name, and nobody runs.
+/// Tests that the guarantees name and nobody runs, and pitfalls that no test shows.
 fn check_guarantees(root: &Path, functions: &BTreeSet<String>) -> Vec<String> {
-    let document = std::fs::read_to_string(root.join("docs/guarantees.md")).unwrap_or_default();
-    let missing = guarantees::missing(&document, functions).into_iter();
-    missing.map(|name| format!("docs/guarantees.md: there is no test `{name}`")).collect()
+    let read = |page: &str| std::fs::read_to_string(root.join(page)).unwrap_or_default();
+    let mut findings = Vec::new();
+    for page in ["docs/guarantees.md", SECURITY] {
+        let document = read(page);
+        let missing = guarantees::missing(&document, functions).into_iter();
+        findings.extend(missing.map(|name| format!("{page}: there is no test `{name}`")));
+    }
+    let document = read(SECURITY);
+    let unshown = guarantees::unshown(&document).into_iter();
+    findings.extend(unshown.map(|row| format!("{SECURITY}: nothing shows `{row}`")));
+    findings
 }
 
 /// Whether the line holds `path` as the start of an absolute path, not inside a longer one.

@@ -139,7 +139,7 @@ impl Beast {
 
 async fn drip(stream: &mut TcpStream) -> std::io::Result<()> {
     loop {
-        stream.write_all(b"x").await?;
+        stream.write_all(b".").await?;
         tokio::time::sleep(DRIP).await;
     }
 }

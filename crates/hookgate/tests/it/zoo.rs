@@ -52,20 +52,23 @@ struct Bad {
     says: &'static str,
 }
 
-/// What the result of an attempt has in it.
+/// What an attempt at it has in its result and the start of the answer: of no two the same.
 const fn says(beast: Beast) -> &'static str {
     match beast {
         Beast::NeverAccepts => "no connection before the deadline",
-        Beast::NeverReads | Beast::DripsHead | Beast::FloodsProvisional => {
-            "connected, but no answer before the deadline"
-        }
+        Beast::NeverReads => "connected, but no answer before the deadline",
+        Beast::DripsHead => "the answer's head did not end before the deadline",
+        Beast::FloodsProvisional => "more than 256 KiB in answer to one request",
         // What a receiver says with a 200 is not waited for, nor unpacked: it has the event.
-        Beast::DripsBody | Beast::EndlessBody | Beast::GzipBomb => "delivered",
+        Beast::DripsBody => "delivered: .",
+        Beast::EndlessBody => "delivered: xxxxxxxxxxxxxxxx",
+        Beast::GzipBomb => "delivered: \\u{1f}\u{fffd}\\u{8}",
         Beast::Resets => "connection broke before an answer",
-        Beast::ResetsMidBody => "503",
-        Beast::HugeHead | Beast::Garbage => "answer is not one of HTTP",
-        Beast::Redirects => "302",
-        Beast::Fails => "500",
+        Beast::ResetsMidBody => "status 503: part",
+        Beast::HugeHead => "answer is not one of HTTP: message head is too large",
+        Beast::Garbage => "answer is not one of HTTP: invalid HTTP",
+        Beast::Redirects => "redirects are not followed (to http://",
+        Beast::Fails => "status 500: oops",
     }
 }
 
@@ -102,7 +105,7 @@ async fn all_bad() -> Vec<Bad> {
     let kinds = [
         ("UnknownTls", tls(UNKNOWN).await, "", "UnknownIssuer"),
         ("ExpiredTls", tls(EXPIRED).await, trusting, "expired"),
-        ("PlainOnTlsPort", plain, "", "TLS failed"),
+        ("PlainOnTlsPort", plain, "", "TLS failed: received corrupt message"),
     ];
     all.extend(kinds.map(|(name, cage, settings, says)| Bad {
         name: name.to_owned(),
@@ -139,15 +142,18 @@ hookgate: {{ballast_bytes: 0}}
     Setup::new(BINARY, &config).file("root.pem", ROOT).start().await
 }
 
-/// The result of an attempt to a destination that says what it should; `seen` are the others.
+/// Whether an attempt at it says what it should; `seen` is what all say.
 async fn find_attempt(client: &Client, bad: &Bad, seen: &mut Vec<String>) -> bool {
     let path = format!("/api/deliveries?destination={}&limit=100", bad.name);
     let page = client.get(&path).await;
     assert_eq!(page.code(), 200, "{}", page.text());
     let page = page.json();
     let rows = page["data"].as_array().cloned().unwrap_or_default();
-    let result = |row: &Value| row["last_attempt"]["result"].as_str().map(str::to_owned);
-    *seen = rows.iter().filter_map(result).collect();
+    let says = |row: &Value| {
+        let attempt = &row["last_attempt"];
+        Some(format!("{}: {}", attempt["result"].as_str()?, attempt["answer_start"].as_str()?))
+    };
+    *seen = rows.iter().filter_map(says).collect();
     seen.iter().any(|result| result.contains(bad.says))
 }
 
@@ -163,6 +169,8 @@ async fn many_calls(client: &Client) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn among_bad_receivers_a_good_one_gets_everything_at_once() {
     let (good, all_bad) = (Receiver::start().await, all_bad().await);
+    let texts: BTreeSet<_> = all_bad.iter().map(|bad| bad.says).collect();
+    assert_eq!(texts.len(), all_bad.len(), "each is told by a text of its own");
     let gateway = start(&good, &all_bad).await;
     let client = gateway.client().with_key(MASTER);
     let before = gateway.resident_bytes();

@@ -73,6 +73,13 @@ fn reserved_headers_cannot_be_overridden() {
         ("content-LENGTH", "0"),
         ("Transfer-Encoding", "chunked"),
         ("Connection", "close"),
+        ("keep-alive", "5"),
+        ("Proxy-Authorization", "Basic x"),
+        ("proxy-connection", "close"),
+        ("TE", "trailers"),
+        ("Trailer", "X"),
+        ("Upgrade", "h2c"),
+        ("Expect", "100-continue"),
         ("Webhook-Id", "evt_2"),
         ("webhook-anything", "x"),
         ("x-webhook-SIGNATURE", "sha256=0"),
@@ -82,7 +89,7 @@ fn reserved_headers_cannot_be_overridden() {
     let plain = Destination { headers: Vec::new(), ..signed.clone() };
     assert_eq!(built(&signed), built(&plain));
     // Without a signature of ours, those names are the user's.
-    let unsigned = built(&destination(&forged[6..]));
+    let unsigned = built(&destination(&forged[forged.len() - 2..]));
     assert_eq!(unsigned.header("X-Webhook-Signature"), Some("sha256=0"));
     assert_eq!(unsigned.header("X-Webhook-Timestamp"), Some("0"));
 }
