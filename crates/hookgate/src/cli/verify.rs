@@ -35,6 +35,9 @@ pub struct Args {
     /// A file with the sections webhooks, events, retry, security and delivery
     #[arg(long, value_name = "FILE")]
     pub webhooks: Option<PathBuf>,
+    /// A registry of callbacks, as `generic_api_compatible_callbacks.json`
+    #[arg(long, value_name = "FILE")]
+    pub callbacks: Option<PathBuf>,
     /// The destination of the configuration whose secrets are to have signed
     #[arg(long, value_name = "NAME")]
     pub destination: String,
@@ -48,8 +51,8 @@ pub struct Args {
 /// Prints what each signature is worth. Exits with 0 if there is one and all are good, with 1 if not,
 /// with 78 for a bad configuration.
 pub fn run(args: Args, environment: Environment, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let Args { config, webhooks, destination, headers, body } = args;
-    let sources = Sources { config, webhooks, environment, ..Sources::default() };
+    let Args { config, webhooks, callbacks, destination, headers, body } = args;
+    let sources = Sources { config, webhooks, callbacks, environment, ..Sources::default() };
     let settings = match config::load(&sources) {
         Ok((settings, _)) => settings,
         Err(problems) => {
