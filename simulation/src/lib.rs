@@ -31,4 +31,6 @@ pub mod process;
 
 pub mod clock;
 
+mod panics;
+
 pub mod trace;

@@ -3,6 +3,7 @@
 
 use std::{
     ops::Range,
+    panic::catch_unwind,
     process::ExitCode,
     sync::{Mutex, PoisonError},
     thread,
@@ -69,7 +70,7 @@ struct Total {
     simulated: Duration,
     counts: Counts,
     crashes: u64,
-    failed: Vec<(u64, String)>,
+    failed: u64,
 }
 
 fn main() -> ExitCode {
@@ -162,8 +163,12 @@ fn run_many(ranges: &[Range<u64>]) -> ExitCode {
         for _ in 0..cores {
             scope.spawn(|| {
                 while let Some(seed) = next() {
-                    let report = run(seed, Options::default());
-                    add(&mut total.lock().unwrap_or_else(PoisonError::into_inner), seed, report);
+                    let report = catch_unwind(|| run(seed, Options::default()));
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                    match report {
+                        Ok(report) => total.add(seed, &report),
+                        Err(_) => total.failed(seed, "the simulation itself panicked"),
+                    }
                 }
             });
         }
@@ -181,22 +186,31 @@ fn run_many(ranges: &[Range<u64>]) -> ExitCode {
         total.counts.buried,
         total.crashes,
     );
-    for (seed, violation) in &total.failed {
-        println!("FAILED seed {seed}: {violation}");
-        println!("  again: cargo xtask simulate --seed {seed}");
+    if total.failed == 0 {
+        return ExitCode::SUCCESS;
     }
-    if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("FAILED {} seeds, see above", total.failed);
+    ExitCode::FAILURE
 }
 
-fn add(total: &mut Total, seed: u64, report: Report) {
-    total.runs += 1;
-    total.simulated += report.simulated;
-    total.counts.sends += report.counts.sends;
-    total.counts.acknowledged += report.counts.acknowledged;
-    total.counts.buried += report.counts.buried;
-    total.crashes += u64::from(report.crashes);
-    if let Some(violation) = report.violation {
-        let what: String = violation.to_string().chars().take(300).collect();
-        total.failed.push((seed, what));
+impl Total {
+    fn add(&mut self, seed: u64, report: &Report) {
+        self.runs += 1;
+        self.simulated += report.simulated;
+        self.counts.sends += report.counts.sends;
+        self.counts.acknowledged += report.counts.acknowledged;
+        self.counts.buried += report.counts.buried;
+        self.crashes += u64::from(report.crashes);
+        if let Some(violation) = &report.violation {
+            self.failed(seed, &violation.to_string());
+        }
+    }
+
+    /// Tells of it at once: many runs take long.
+    #[expect(clippy::print_stdout, reason = "a command line tool")]
+    fn failed(&mut self, seed: u64, what: &str) {
+        self.failed += 1;
+        println!("FAILED seed {seed}: {}", what.chars().take(300).collect::<String>());
+        println!("  again: cargo xtask simulate --seed {seed}");
     }
 }

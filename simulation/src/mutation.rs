@@ -76,11 +76,13 @@ pub enum Mutation {
     LosesLetters,
     /// A stop takes longer than it may.
     StopsSlowly,
+    /// A lane panics where two deliveries are parked at once.
+    Panics,
 }
 
 impl Mutation {
     /// All of them, and the rules of which one must find it.
-    pub const ALL: [(Self, &'static [Rule]); 24] = [
+    pub const ALL: [(Self, &'static [Rule]); 25] = [
         (Self::CursorRunsAhead, &[Rule::CursorPassed]),
         (Self::ForgetsParked, &[Rule::CursorPassed]),
         (Self::ForgetsDead, &[Rule::Lost, Rule::CursorPassed]),
@@ -105,6 +107,7 @@ impl Mutation {
         (Self::ForgetsToRetry, &[Rule::Stuck]),
         (Self::LosesLetters, &[Rule::Lost]),
         (Self::StopsSlowly, &[Rule::SlowStop]),
+        (Self::Panics, &[Rule::Panicked]),
     ];
 
     /// The destination as delivery gets it.
@@ -198,6 +201,7 @@ impl Lanes for Mistaken {
             Mutation::CursorRunsAhead => {
                 settlement.cursor = settlement.cursor.map(Sequence::next);
             }
+            Mutation::Panics => assert!(settlement.parked.len() < 2, "on purpose"),
             Mutation::ForgetsParked => settlement.parked.clear(),
             Mutation::ForgetsDead => {
                 for letter in std::mem::take(&mut settlement.buried) {

@@ -71,11 +71,13 @@ pub enum Rule {
     Stuck,
     /// A lane that is told to stop does so in time.
     SlowStop,
+    /// Nothing panics.
+    Panicked,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CursorPassed,
         Self::Lost,
         Self::TooEarly,
@@ -91,6 +93,7 @@ impl Rule {
         Self::Unasked,
         Self::Stuck,
         Self::SlowStop,
+        Self::Panicked,
     ];
 }
 

@@ -23,6 +23,7 @@ use crate::{
     mutation::Mutation,
     network::Receivers,
     oracle::{Counts, Oracle, Rule, Violation},
+    panics,
     scenario::{Action, Scenario},
     trace::Trace,
 };
@@ -124,6 +125,8 @@ pub struct World {
 impl World {
     /// Makes the world, and starts the gateway in it.
     pub async fn new(mut scenario: Scenario, options: Options) -> Self {
+        // What panicked before is of another run.
+        panics::take();
         let clock = Arc::new(SimClock::showing(sample::NOW));
         let trace = Arc::new(Trace::new(options.whole_trace));
         let asked = &scenario.destinations;
@@ -304,8 +307,11 @@ impl World {
         }
     }
 
-    /// Looks whether lanes keep within their bounds.
+    /// Looks whether lanes keep within their bounds, and whether anything panicked.
     pub fn look(&self) {
+        if let Some(what) = panics::take() {
+            self.oracle.accuse(Rule::Panicked, what);
+        }
         let Some(life) = &self.life else { return };
         for status in life.control.destinations() {
             let name = &status.destination.name;
@@ -408,6 +414,7 @@ impl World {
         if self.oracle.violation().is_none() {
             self.stop().await;
         }
+        self.look();
         if self.oracle.violation().is_none() {
             self.oracle.finish(&lock(&self.disk));
         }
