@@ -108,33 +108,77 @@ const fn required_field(endpoint: Endpoint) -> &'static str {
     }
 }
 
-/// Whether a top-level field is addressed to the gateway and unknown to providers.
+/// Whether a top-level field is addressed to the gateway and unknown to providers: LiteLLM's
+/// parameters of a call (`litellm.types.utils.all_litellm_params`, as far as callers send them), and
+/// those of the other systems.
 pub(crate) fn is_for_gateway(key: &str) -> bool {
-    const OURS: [&str; 22] = [
+    const OURS: [&str; 64] = [
         "additional_drop_params",
+        "allowed_model_region",
         "allowed_openai_params",
+        "api_base",
         "api_key",
+        "api_version",
+        "authorization",
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "azure_ad_token",
+        "base_url",
+        "budget_duration",
         "cache",
         "caching",
+        "caching_groups",
         "content_policy_fallbacks",
         "context_window_fallbacks",
+        "cooldown_time",
+        "custom_llm_provider",
         "disable_fallbacks",
         "drop_params",
+        "enable_json_schema_validation",
+        "extra_headers",
         "fallbacks",
+        "force_timeout",
+        "guardrails",
+        "headers",
+        "include_fallback_errors",
+        "input_cost_per_second",
+        "input_cost_per_token",
+        "keepalive_seconds",
+        "max_budget",
         "max_fallbacks",
+        "max_retries",
+        "merge_reasoning_content_in_choices",
         "mock_delay",
         "mock_response",
+        "mock_testing_content_policy_fallbacks",
+        "mock_testing_context_fallbacks",
+        "mock_testing_fallbacks",
+        "mock_testing_rate_limit_error",
         "mock_timeout",
         "mock_tool_calls",
+        "model_info",
         "no-log",
         "num_retries",
+        "output_cost_per_second",
+        "output_cost_per_token",
+        "region_name",
+        "request_timeout",
+        "retry_policy",
+        "routing_strategy",
+        "rpm",
         "session_id",
         "stream_timeout",
+        "supports_system_message",
         "tags",
         "timeout",
+        "tpm",
         "trace",
+        "turn_off_message_logging",
+        "user_config",
+        "vertex_credentials",
     ];
-    OURS.contains(&key) || key.starts_with("litellm_") || key.starts_with("helicone-")
+    OURS.binary_search(&key).is_ok() || key.starts_with("litellm_") || key.starts_with("helicone-")
 }
 
 /// The caller's `stream_options` asking for usage; `None` if they are something that the provider

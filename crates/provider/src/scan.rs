@@ -12,8 +12,11 @@ pub use crate::json::Member;
 use crate::json::{self, JsonError};
 
 /// Fields that the gateway reads, sets or removes; each may be there once.
-const ACTED_ON: [&str; 23] = [
+const ACTED_ON: [&str; 29] = [
     "api_key",
+    "content_policy_fallbacks",
+    "context_window_fallbacks",
+    "disable_fallbacks",
     "fallbacks",
     "input",
     "messages",
@@ -26,13 +29,16 @@ const ACTED_ON: [&str; 23] = [
     "no-log",
     "num_retries",
     "prompt",
+    "request_timeout",
     "session_id",
     "store",
     "stream",
     "stream_options",
+    "stream_timeout",
     "tags",
     "timeout",
     "trace",
+    "turn_off_message_logging",
     "user",
     "litellm_session_id",
     "litellm_trace_id",

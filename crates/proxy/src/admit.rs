@@ -29,6 +29,7 @@ use crate::{
     route::Route,
     seal::{OpenCall, Places},
     upstream::failure,
+    wishes::Wishes,
 };
 
 /// A call that was let in, with what later steps need of its request.
@@ -63,7 +64,7 @@ pub(crate) async fn admit(
     let call = Arc::new(call(gateway, &arrival, model, &body, &scan));
     let entered = match problem {
         Some(problem) => Err(problem),
-        None => enter(gateway, &call, &body, &scan),
+        None => enter(gateway, &arrival.parts.headers, &call, &body, &scan),
     };
     let (route, places) = match entered {
         Ok(entered) => entered,
@@ -142,16 +143,21 @@ impl Asked {
 /// Asks whether the caller may make this call now, and takes its places if so.
 pub(crate) fn enter(
     gateway: &Gateway,
+    headers: &HeaderMap,
     call: &Call,
     body: &Bytes,
     scan: &Scan,
 ) -> Result<(Route, Places), Failure> {
+    let wishes = Wishes::read(headers, body, scan, &call.model)?;
     let key = gateway.key_of(&call.caller);
-    if let Some(key) = key.filter(|key| !gateway.may_use(key, &call.model)) {
-        return Err(denied(key, &call.model));
+    if let Some(key) = key {
+        let mut asked = std::iter::once(call.model.as_str()).chain(wishes.models());
+        if let Some(model) = asked.find(|model| !gateway.may_use(key, model)) {
+            return Err(denied(key, model));
+        }
     }
     let is_mocked = brings_answer(&gateway.config, body, scan);
-    let route = Route::find(gateway, call.endpoint, &call.path, &call.model, is_mocked)?;
+    let route = Route::find(gateway, call, is_mocked, wishes)?;
     if let Some(spent) = gateway.budgets.refusal(call) {
         return Err(spent);
     }

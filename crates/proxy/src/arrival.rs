@@ -117,6 +117,7 @@ fn logging(gateway: &Gateway, headers: &HeaderMap, body: &[u8], scan: &Scan) -> 
     }
     let asked = headers.get("x-litellm-enable-message-redaction");
     let is_asked = asked.and_then(|value| value.to_str().ok()).is_some_and(is_true);
+    let is_asked = is_asked || scan.bool(body, "turn_off_message_logging") == Some(true);
     if gateway.config.turn_off_message_logging || is_asked {
         Logging::Redacted
     } else {

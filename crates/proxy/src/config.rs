@@ -67,6 +67,12 @@ pub struct Deployment {
     pub timeout: Option<Duration>,
     /// As in [`Routing::stream_timeout`], which holds if this is absent.
     pub stream_timeout: Option<Duration>,
+    /// Attempts on its model name after the first, where it was the one that failed; else as in
+    /// [`Routing::num_retries`].
+    pub num_retries: Option<u32>,
+    /// Those of a name with the lowest order are asked first, the next once they failed; those
+    /// without one last.
+    pub order: Option<u32>,
     /// How often simple-shuffle picks it, relative to the others of its name.
     pub weight: u32,
     /// Whether `stream_options.include_usage` is asked for upstream.
@@ -111,6 +117,10 @@ pub struct Routing {
     pub fallbacks: HashMap<String, Vec<String>>,
     /// Model names to try next for any other.
     pub default_fallbacks: Vec<String>,
+    /// Those after a prompt that was too long, by the model name; others as after any failure.
+    pub context_window_fallbacks: HashMap<String, Vec<String>>,
+    /// Those after a refusal by a provider's content policy, in the same way.
+    pub content_policy_fallbacks: HashMap<String, Vec<String>>,
     /// Other names of models (`router_settings.model_group_alias`).
     pub aliases: HashMap<String, String>,
 }

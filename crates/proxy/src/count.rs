@@ -52,8 +52,8 @@ async fn counted(
         return Err(problem);
     }
     let call = call(gateway, arrival, model, &body, &scan);
-    let (route, _places) = enter(gateway, &call, &body, &scan)?;
-    let mut plan = Plan::new(&route, 0);
+    let (route, _places) = enter(gateway, &arrival.parts.headers, &call, &body, &scan)?;
+    let mut plan = Plan::new(&route, &gateway.config.routing);
     let Some(step) = plan.next(None, call.arrived_at) else { return Err(plan.nobody()) };
     let deployment = &step.deployment;
     if deployment.facts.dialect != Dialect::Anthropic {
@@ -62,7 +62,7 @@ async fn counted(
     has_credential(deployment)?;
     let body = passthrough(ENDPOINT, &body, &scan, &deployment.facts.model, false);
     let asked = || addressed(deployment, ENDPOINT, PATH, &arrival.parts.headers, body.clone());
-    let limit = deployment.timeout.unwrap_or(gateway.config.routing.timeout);
+    let limit = route.timeouts(deployment, &gateway.config.routing).whole;
     let provider = &deployment.facts.provider;
     let answered = tokio::time::timeout(limit, answer(gateway, deployment, &asked)).await;
     answered.unwrap_or_else(|_| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Extension, State},
+    extract::{Extension, Path, State},
     http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,6 +27,8 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/health/readiness", get(readiness))
         .route("/v1/models", get(models))
         .route("/models", get(models))
+        .route("/v1/models/{*id}", get(model))
+        .route("/models/{*id}", get(model))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
@@ -67,6 +69,12 @@ struct Model<'a> {
     owned_by: &'static str,
 }
 
+impl<'a> Model<'a> {
+    fn of(id: &'a str) -> Self {
+        Self { id, object: "model", created: MODEL_CREATED, owned_by: "openai" }
+    }
+}
+
 /// LiteLLM's constant for `created`: a model list has no better one.
 const MODEL_CREATED: i64 = 1_677_610_602;
 
@@ -74,12 +82,24 @@ async fn models(
     State(gateway): State<Arc<Gateway>>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    let data = gateway
-        .model_names(&caller)
-        .into_iter()
-        .map(|id| Model { id, object: "model", created: MODEL_CREATED, owned_by: "openai" })
-        .collect();
+    let data = gateway.model_names(&caller).into_iter().map(Model::of).collect();
     Json(ModelList { object: "list", data }).into_response()
+}
+
+/// One of them, or one that a wildcard stands for.
+async fn model(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    if gateway.has_model(&caller, &id) {
+        return Json(Model::of(&id)).into_response();
+    }
+    let message = format!("the model `{id}` does not exist, or your key may not use it");
+    let mut failure = failure(FailureKind::UnknownModel, 404, message);
+    failure.code = Some("model_not_found".to_owned());
+    let body = error_body(Endpoint::ChatCompletions, &failure);
+    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn unknown_path(uri: Uri) -> Response {

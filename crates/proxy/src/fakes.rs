@@ -29,6 +29,7 @@ use crate::{
     gateway::Gateway,
     route::Route,
     seal::{OpenCall, Places},
+    wishes::Wishes,
 };
 
 type Done = oneshot::Sender<Result<Sequence, AppendError>>;
@@ -140,6 +141,8 @@ pub(crate) fn deployment(base_url: &str) -> Deployment {
         extra_headers: Vec::new(),
         timeout: None,
         stream_timeout: None,
+        num_retries: None,
+        order: None,
         weight: 1,
         include_usage: true,
         mock_response: None,
@@ -164,6 +167,8 @@ pub(crate) fn config(deployments: Vec<Deployment>) -> Config {
             stream_timeout: minutes,
             fallbacks: HashMap::new(),
             default_fallbacks: Vec::new(),
+            context_window_fallbacks: HashMap::new(),
+            content_policy_fallbacks: HashMap::new(),
             aliases: HashMap::new(),
         },
         outbound: Outbound::default(),
@@ -195,7 +200,7 @@ pub(crate) fn admitted(gateway: &Arc<Gateway>, stream: bool) -> Admitted {
     let body = Bytes::from(format!(r#"{{"model":"m","messages":[],"stream":{stream}}}"#));
     let scan = provider::scan::scan(&body).expect("it is JSON");
     let held = gateway.in_flight.enter().expect("no other call runs");
-    let route = Route::find(gateway, call.endpoint, &call.path, "m", false);
+    let route = Route::find(gateway, &call, false, Wishes::default());
     let route = route.map_err(|failure| failure.message).expect("it has the model");
     let open = OpenCall::new(Arc::clone(gateway), call, body.clone(), held, Places::default());
     Admitted { open, request: Request { headers: HeaderMap::new(), body, scan, route }, commit }

@@ -27,7 +27,7 @@ use crate::{
     admit::{NO_ROOM, Request, overloaded},
     config::{Config, Credential, Deployment},
     headers,
-    route::{Plan, Step},
+    route::{Plan, Step, Timeouts},
     seal::OpenCall,
     upstream::{RequestBody, connection_failure, failure, is_length_limit},
 };
@@ -88,11 +88,12 @@ impl From<Failure> for Refused {
 
 /// Asks deployments until one begins to answer.
 pub(crate) async fn forward(open: &mut OpenCall, request: &Request) -> Result<Answer, Refused> {
-    let mut plan = Plan::new(&request.route, open.gateway.config.routing.num_retries);
+    let gateway = Arc::clone(&open.gateway);
+    let mut plan = Plan::new(&request.route, &gateway.config.routing);
     let mut last: Option<Refused> = None;
     loop {
         let failure = last.as_ref().map(|refused| &refused.failure);
-        let Some(step) = plan.next(failure, open.gateway.clock.now()) else { break };
+        let Some(step) = plan.next(failure, gateway.clock.now()) else { break };
         if step.wait > Duration::ZERO {
             tokio::time::sleep(step.wait).await;
         }
@@ -170,14 +171,13 @@ impl Mock {
         let config = &open.gateway.config;
         let client = |key| clients(config, &request.body, &request.scan, key);
         let is_mocked = request.route.is_mocked;
-        let limit = deployment.timeout.unwrap_or(open.gateway.config.routing.timeout);
+        let limit = request.route.timeouts(deployment, &config.routing).whole;
         let seconds = |key| {
             let seconds = client(key).and_then(|value| value.as_f64());
             seconds.and_then(|secs| Duration::try_from_secs_f64(secs).ok()).map(|d| d.min(limit))
         };
         if is_mocked && client("mock_timeout") == Some(true.into()) {
-            let delay = seconds("timeout").unwrap_or(limit);
-            return Some(Self { response: None, tool_calls: None, delay });
+            return Some(Self { response: None, tool_calls: None, delay: limit });
         }
         let own = if is_mocked { client("mock_response") } else { None };
         let response = own.or_else(|| deployment.mock_response.clone())?;
@@ -259,8 +259,7 @@ async fn ask(
     deployment: &Arc<Deployment>,
 ) -> Result<Answer, Refused> {
     let routing = &open.gateway.config.routing;
-    let timeout = deployment.timeout.unwrap_or(routing.timeout);
-    let first_byte = deployment.stream_timeout.unwrap_or(routing.stream_timeout).min(timeout);
+    let Timeouts { whole: timeout, first_byte } = request.route.timeouts(deployment, routing);
     let provider = &deployment.facts.provider;
     let too_late = |what: &str, limit: Duration| {
         let message = format!("provider `{provider}` gave no {what} within {limit:?}");

@@ -12,11 +12,11 @@ use store::journal::Journal;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Deployment, Key},
+    config::{Config, Key},
     limit::InFlight,
+    models::Models,
     quota::{Allowed, Quota},
     refusals::Refusals,
-    route::Group,
     upstream::Upstream,
 };
 
@@ -39,8 +39,7 @@ impl<F: Fn(&Call) -> Option<Failure> + Send + Sync + 'static> Budgets for F {
 /// What all calls share. Cheap to clone behind an `Arc`.
 pub struct Gateway {
     pub(crate) config: Config,
-    /// By the model name that callers use.
-    pub(crate) groups: HashMap<String, Arc<Group>>,
+    pub(crate) models: Models,
     /// By hash.
     keys: HashMap<String, KnownKey>,
     /// Of all callers together.
@@ -67,13 +66,7 @@ impl Gateway {
         wants_pieces: WantsPieces,
         budgets: Arc<dyn Budgets>,
     ) -> Self {
-        let mut deployments: HashMap<&str, Vec<&Deployment>> = HashMap::new();
-        for deployment in &config.deployments {
-            deployments.entry(&deployment.facts.model_name).or_default().push(deployment);
-        }
-        let group =
-            |(name, all): (&str, Vec<_>)| (name.to_owned(), Arc::new(Group::new(name, &all)));
-        let groups = deployments.into_iter().map(group).collect();
+        let models = Models::new(&config.deployments);
         let keys = config.keys.iter().map(|key| (key.hash.clone(), KnownKey::new(key))).collect();
         let parallel = config.global_max_parallel_requests;
         let quota = Quota::new("gateway", Allowed { parallel, ..Allowed::default() });
@@ -81,7 +74,7 @@ impl Gateway {
         Self {
             upstream: Upstream::new(&config.outbound),
             config,
-            groups,
+            models,
             keys,
             quota,
             refusals: Refusals::new(),
@@ -108,6 +101,13 @@ impl Gateway {
         let is_listed = |name: &str| key.models.iter().any(|listed| glob::matches(listed, name));
         let real = self.config.routing.aliases.get(model);
         key.models.is_empty() || is_listed(model) || real.is_some_and(|real| is_listed(real))
+    }
+
+    /// Whether a caller may use a model of that name, and there is one.
+    pub(crate) fn has_model(&self, caller: &Caller, name: &str) -> bool {
+        let real = self.config.routing.aliases.get(name).map_or(name, String::as_str);
+        let may_use = self.key_of(caller).is_none_or(|key| self.may_use(key, name));
+        may_use && !self.models.find(real).is_empty()
     }
 
     /// The model names that a caller may use: deployments' names in the file's order, then aliases.

@@ -34,6 +34,12 @@ mod limit;
 
 mod quota;
 
+mod models;
+
+mod wildcard;
+
+mod wishes;
+
 mod route;
 
 mod forward;

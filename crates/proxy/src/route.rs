@@ -1,9 +1,9 @@
 //! Model name to deployments, in the order in which they are tried.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
-    call::Endpoint,
+    call::{Call, Endpoint},
     failure::{Failure, FailureKind},
     time::Timestamp,
 };
@@ -14,13 +14,14 @@ use crate::{
     gateway::Gateway,
     quota::{Allowed, Exhausted, Place, Quota},
     upstream::failure,
+    wishes::Wishes,
 };
 
 /// The first wait before a deployment is asked again, and the longest.
 const RETRY_DELAY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
 
-/// The deployments of one model name.
+/// The deployments of one model name that have the same `order`.
 pub(crate) struct Group {
     name: String,
     members: Vec<Member>,
@@ -42,51 +43,116 @@ impl Group {
         };
         Self { name: name.to_owned(), members: deployments.iter().map(member).collect() }
     }
+
+    /// The same deployments under a name of their own, asked for the model that `model` makes of
+    /// theirs. Their limits are one with those that they have here.
+    pub(crate) fn named(&self, name: &str, model: impl Fn(&str) -> String) -> Self {
+        let member = |member: &Member| {
+            let mut deployment = Arc::clone(&member.deployment);
+            let facts = Arc::make_mut(&mut Arc::make_mut(&mut deployment).facts);
+            facts.model = model(&facts.model);
+            name.clone_into(&mut facts.model_name);
+            Member { deployment, quota: member.quota.clone() }
+        };
+        Self { name: name.to_owned(), members: self.members.iter().map(member).collect() }
+    }
 }
 
 /// Where a call may go: the deployments of its model, then those of each fallback model.
 pub(crate) struct Route {
-    /// There is one at least, and in one at least somebody serves the call.
-    groups: Vec<Arc<Group>>,
+    /// Those of its model by their order; there is one at least.
+    first: Vec<Arc<Group>>,
+    fallbacks: Vec<Arc<Group>>,
+    /// In place of `fallbacks` after a prompt that was too long.
+    after_long_prompt: Option<Vec<Arc<Group>>>,
+    /// In place of `fallbacks` after a refusal by a provider's content policy.
+    after_refusal: Option<Vec<Arc<Group>>>,
     endpoint: Endpoint,
     /// Whether the caller brings the answer, so that any deployment can give it.
     pub(crate) is_mocked: bool,
+    /// What the caller asks of its routing.
+    pub(crate) wishes: Wishes,
+}
+
+/// How long an attempt may take.
+pub(crate) struct Timeouts {
+    /// At a whole answer; the longest silence within a stream.
+    pub(crate) whole: Duration,
+    /// At the first events of a stream.
+    pub(crate) first_byte: Duration,
 }
 
 impl Route {
-    /// The way for a model name; a failure if nothing has that name, or if no deployment of that
+    /// The way of a call; a failure if nothing has its model's name, or if no deployment of that
     /// name can serve the API.
     pub(crate) fn find(
         gateway: &Gateway,
-        endpoint: Endpoint,
-        path: &str,
-        model: &str,
+        call: &Call,
         is_mocked: bool,
+        wishes: Wishes,
     ) -> Result<Self, Failure> {
         let routing = &gateway.config.routing;
-        let name = resolve(routing, model);
-        let Some(first) = gateway.groups.get(name) else {
-            return Err(unknown_model(path, model));
-        };
-        let fallbacks = routing.fallbacks.get(name).unwrap_or(&routing.default_fallbacks);
-        let mut groups = vec![Arc::clone(first)];
-        for name in fallbacks {
-            let group = gateway.groups.get(resolve(routing, name));
-            if let Some(group) = group
-                && !groups.iter().any(|known| Arc::ptr_eq(known, group))
-            {
-                groups.push(Arc::clone(group));
-            }
+        let name = resolve(routing, &call.model);
+        let first = gateway.models.find(name);
+        if first.is_empty() {
+            return Err(unknown_model(&call.path, &call.model));
         }
-        let route = Self { groups, endpoint, is_mocked };
-        let mut all = route.groups.iter().flat_map(|group| &group.members);
-        if all.any(|member| route.is_served_by(&member.deployment)) {
+        let groups = |names: &[String]| {
+            let mut known = vec![name];
+            for name in names {
+                let name = resolve(routing, name);
+                if !known.contains(&name) {
+                    known.push(name);
+                }
+            }
+            known[1..].iter().flat_map(|name| gateway.models.find(name)).collect::<Vec<_>>()
+        };
+        let listed = |wish: &Option<Vec<String>>, all: &HashMap<String, Vec<String>>| {
+            Some(groups(wish.as_ref().or_else(|| all.get(name))?))
+        };
+        let route = Self {
+            fallbacks: listed(&wishes.fallbacks, &routing.fallbacks)
+                .unwrap_or_else(|| groups(&routing.default_fallbacks)),
+            after_long_prompt: listed(
+                &wishes.context_window_fallbacks,
+                &routing.context_window_fallbacks,
+            ),
+            after_refusal: listed(
+                &wishes.content_policy_fallbacks,
+                &routing.content_policy_fallbacks,
+            ),
+            first,
+            endpoint: call.endpoint,
+            is_mocked,
+            wishes,
+        };
+        let members = || route.first.iter().chain(&route.fallbacks).flat_map(|g| &g.members);
+        if members().any(|member| route.is_served_by(&member.deployment)) {
             return Ok(route);
         }
-        Err(match first.members.first() {
-            Some(member) => unsupported(endpoint, &member.deployment.facts),
-            None => unknown_model(path, model),
+        Err(match members().next() {
+            Some(member) => unsupported(call.endpoint, &member.deployment.facts),
+            None => unknown_model(&call.path, &call.model),
         })
+    }
+
+    /// How long an attempt at a deployment may take: the caller's wish, else the deployment's own,
+    /// else everyone's.
+    pub(crate) fn timeouts(&self, deployment: &Deployment, routing: &Routing) -> Timeouts {
+        let Wishes { timeout, stream_timeout, .. } = self.wishes;
+        let whole = timeout.or(deployment.timeout).unwrap_or(routing.timeout);
+        let first_byte = stream_timeout.or(deployment.stream_timeout);
+        Timeouts { whole, first_byte: first_byte.unwrap_or(routing.stream_timeout).min(whole) }
+    }
+
+    /// The fallbacks after a failure, and whether they are those for failures of its kind.
+    fn after(&self, failure: Option<&Failure>) -> (&[Arc<Group>], bool) {
+        let own = match failure.map(|failure| failure.kind) {
+            Some(FailureKind::ContextWindowExceeded) => &self.after_long_prompt,
+            Some(FailureKind::ContentFilter) => &self.after_refusal,
+            _ => &None,
+        };
+        own.as_deref().map_or((&self.fallbacks, false), |own| (own, true))
     }
 
     fn is_served_by(&self, deployment: &Deployment) -> bool {
@@ -109,9 +175,14 @@ fn unknown_model(path: &str, model: &str) -> Failure {
 /// limit is passed over.
 pub(crate) struct Plan<'a> {
     route: &'a Route,
-    num_retries: u32,
+    routing: &'a Routing,
+    /// What is asked now: the tiers of the model that was asked for, then its fallbacks.
+    groups: &'a [Arc<Group>],
     group: usize,
+    is_in_fallbacks: bool,
     attempts_in_group: u32,
+    /// What the deployment that was asked last says of retries.
+    own_retries: Option<u32>,
     /// Members of the running group.
     tried: Vec<usize>,
     /// Of those that were passed over, the one that has room first.
@@ -132,9 +203,18 @@ pub(crate) struct Step {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(route: &'a Route, num_retries: u32) -> Self {
-        let tried = Vec::new();
-        Self { route, num_retries, group: 0, attempts_in_group: 0, tried, exhausted: None }
+    pub(crate) fn new(route: &'a Route, routing: &'a Routing) -> Self {
+        Self {
+            route,
+            routing,
+            groups: &route.first,
+            group: 0,
+            is_in_fallbacks: false,
+            attempts_in_group: 0,
+            own_retries: None,
+            tried: Vec::new(),
+            exhausted: None,
+        }
     }
 
     /// The next deployment after `failure` (`None` at first), or `None` when no more is to be tried.
@@ -145,11 +225,11 @@ impl<'a> Plan<'a> {
                 return None;
             }
             if !self.may_stay_in_group(failure) {
-                self.next_group();
+                self.next_group(Some(failure));
             }
         }
         loop {
-            let group = self.route.groups.get(self.group)?;
+            let group = self.groups.get(self.group)?;
             let is_retry = self.attempts_in_group > 0;
             let again = failure.filter(|failure| {
                 is_retry && may_mend(failure.kind, false) && is_worth_waiting(failure)
@@ -161,16 +241,17 @@ impl<'a> Plan<'a> {
             });
             if let Some(((deployment, place), wait)) = picked {
                 self.attempts_in_group += 1;
-                let is_fallback = self.group > 0;
+                self.own_retries = deployment.num_retries;
+                let is_fallback = self.is_in_fallbacks || self.group > 0;
                 return Some(Step { deployment, place, wait, is_fallback, is_retry });
             }
-            self.next_group();
+            self.next_group(None);
         }
     }
 
     /// Why no deployment could be asked at all.
     pub(crate) fn nobody(self) -> Failure {
-        let model = self.route.groups.first().map_or("", |group| group.name.as_str());
+        let model = self.route.first.first().map_or("", |group| group.name.as_str());
         if let Some(exhausted) = self.exhausted {
             return exhausted.failure(&format!("a deployment of model `{model}`"));
         }
@@ -180,19 +261,26 @@ impl<'a> Plan<'a> {
 
     fn may_stay_in_group(&self, failure: &Failure) -> bool {
         let has_untried = self.has_untried();
-        self.attempts_in_group <= self.num_retries
+        let num_retries = self.route.wishes.num_retries.or(self.own_retries);
+        self.attempts_in_group <= num_retries.unwrap_or(self.routing.num_retries)
             && may_mend(failure.kind, has_untried)
             && (has_untried || is_worth_waiting(failure))
     }
 
-    fn next_group(&mut self) {
+    /// Goes on to the next tier, or to the fallbacks after this failure. Those of its own kind come
+    /// before other tiers, which would refuse the same prompt.
+    fn next_group(&mut self, failure: Option<&Failure>) {
         self.group += 1;
+        let (fallbacks, are_of_kind) = self.route.after(failure);
+        if !self.is_in_fallbacks && (are_of_kind || self.group >= self.groups.len()) {
+            (self.groups, self.group, self.is_in_fallbacks) = (fallbacks, 0, true);
+        }
         self.attempts_in_group = 0;
         self.tried.clear();
     }
 
     fn has_untried(&self) -> bool {
-        let members = self.route.groups.get(self.group).map_or(&[][..], |group| &group.members);
+        let members = self.groups.get(self.group).map_or(&[][..], |group| &group.members);
         let mut members = members.iter().enumerate();
         members.any(|(at, member)| {
             !self.tried.contains(&at) && self.route.is_served_by(&member.deployment)

@@ -287,6 +287,7 @@ fn not_admitted(open: &mut OpenCall, error: &AppendError) -> Reply {
 fn name_deployment(reply: &mut Reply, open: &OpenCall, deployment: &Deployment) {
     let facts = &deployment.facts;
     set(reply, "x-litellm-model-id", &facts.id);
+    set(reply, "x-litellm-model-name", &format!("{}/{}", facts.provider, facts.model));
     set(reply, "x-litellm-model-group", &facts.model_name);
     if !facts.api_base.is_empty() {
         set(reply, "x-litellm-model-api-base", &facts.api_base);

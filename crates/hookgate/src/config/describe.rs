@@ -185,6 +185,12 @@ fn describe_deployment(deployment: &Deployment) -> String {
     if let Some(timeout) = deployment.timeout {
         let _ = write!(text, ", time-out {}", Span(timeout));
     }
+    if let Some(order) = deployment.order {
+        let _ = write!(text, ", order {order}");
+    }
+    if let Some(retries) = deployment.num_retries {
+        let _ = write!(text, ", tried up to {retries} times more");
+    }
     if deployment.weight != 1 {
         let _ = write!(text, ", weight {}", deployment.weight);
     }
@@ -217,6 +223,17 @@ fn describe_routing(routing: &Routing, out: &mut String) -> fmt::Result {
     fallbacks.sort();
     for (model, others) in fallbacks {
         writeln!(out, "  {model} falls back to {}.", others.join(", then "))?;
+    }
+    for (after, fallbacks) in [
+        ("a prompt that was too long", &routing.context_window_fallbacks),
+        ("a refusal by a content policy", &routing.content_policy_fallbacks),
+    ] {
+        let mut fallbacks: Vec<_> = fallbacks.iter().collect();
+        fallbacks.sort();
+        for (model, others) in fallbacks {
+            let others = others.join(", then ");
+            writeln!(out, "  After {after}, {model} falls back to {others}.")?;
+        }
     }
     if !routing.default_fallbacks.is_empty() {
         writeln!(out, "  Any other falls back to {}.", routing.default_fallbacks.join(", then "))?;

@@ -49,5 +49,6 @@ mod scenarios;
 mod stopping;
 mod streams;
 mod upstreams;
+mod wishes;
 mod zoo;
 mod tls_world;

@@ -15,7 +15,7 @@ use crate::config::{
 };
 
 use super::models::{
-    LIMIT_MAX, TIMEOUT_SECS_MAX, UNSENDABLE, check_reference, is_sendable, model_names,
+    LIMIT_MAX, RETRIES_MAX, TIMEOUT_SECS_MAX, UNSENDABLE, check_reference, is_sendable, model_names,
 };
 
 /// Attempts on the same model name after the first, by default: LiteLLM's router's.
@@ -38,6 +38,8 @@ pub(crate) fn read_routing(
         stream_timeout: TIMEOUT,
         fallbacks: HashMap::new(),
         default_fallbacks: Vec::new(),
+        context_window_fallbacks: HashMap::new(),
+        content_policy_fallbacks: HashMap::new(),
         aliases: HashMap::new(),
     };
     let seconds = |field: Field<'_>| field.seconds(0.001..=TIMEOUT_SECS_MAX);
@@ -51,11 +53,24 @@ pub(crate) fn read_routing(
     // The router's settings win, so they come last.
     for (section, timeout) in [(litellm, "request_timeout"), (router, "timeout")] {
         let Some(section) = section else { continue };
-        set(&mut routing.num_retries, section.get("num_retries").and_then(|f| f.whole(0..=100)));
+        set(
+            &mut routing.num_retries,
+            section.get("num_retries").and_then(|f| f.whole(0..=RETRIES_MAX)),
+        );
         set(&mut routing.timeout, section.get(timeout).and_then(seconds));
         stream_timeout = section.get("stream_timeout").and_then(seconds).or(stream_timeout);
         if let Some(field) = section.get("fallbacks") {
-            read_fallbacks(&field, &known, &mut routing);
+            let of_any = read_fallbacks(&field, &known, &mut routing.fallbacks);
+            set(&mut routing.default_fallbacks, of_any);
+        }
+        for (key, of_kind) in [
+            ("context_window_fallbacks", &mut routing.context_window_fallbacks),
+            ("content_policy_fallbacks", &mut routing.content_policy_fallbacks),
+        ] {
+            let Some(field) = section.get(key) else { continue };
+            if read_fallbacks(&field, &known, of_kind).is_some() {
+                field.warning("`*` has no effect here: name the models");
+            }
         }
         if let Some(field) = section.get("default_fallbacks") {
             routing.default_fallbacks = field.texts();
@@ -73,8 +88,13 @@ pub(crate) fn read_routing(
     routing
 }
 
-/// `[{model: [other, …]}, …]`; the model `*` stands for every other.
-fn read_fallbacks(field: &Field<'_>, known: &[&str], routing: &mut Routing) {
+/// `[{model: [other, …]}, …]`. Returns those of the model `*`, which stands for every other.
+fn read_fallbacks(
+    field: &Field<'_>,
+    known: &[&str],
+    fallbacks: &mut HashMap<String, Vec<String>>,
+) -> Option<Vec<String>> {
+    let mut of_any = None;
     for item in field.items().unwrap_or_default() {
         let Some(section) = item.section() else { continue };
         for (entry, field) in section.fields() {
@@ -83,13 +103,14 @@ fn read_fallbacks(field: &Field<'_>, known: &[&str], routing: &mut Routing) {
             }
             let names = field.texts();
             if entry.key == "*" {
-                routing.default_fallbacks = names;
+                of_any = Some(names);
                 continue;
             }
             check_reference(&entry.key, known, &entry.at, &field.path, field.report);
-            routing.fallbacks.insert(entry.key.clone(), names);
+            fallbacks.insert(entry.key.clone(), names);
         }
     }
+    of_any
 }
 
 fn check_name(item: &Field<'_>, known: &[&str]) {

@@ -7,6 +7,7 @@ use std::{fmt::Write, sync::Arc};
 
 use domain::{
     deployment::{CustomPrices, DeploymentFacts, Dialect},
+    glob,
     secret::Secret,
 };
 use provider::vendor::{Vendor, vendor, vendors};
@@ -29,6 +30,9 @@ const WEIGHT_SCALE: f64 = 1_000.0;
 /// The longest time-out of a provider, in seconds.
 pub(crate) const TIMEOUT_SECS_MAX: f64 = 86_400.0;
 
+/// The most attempts after the first.
+pub(crate) const RETRIES_MAX: u32 = 100;
+
 /// The most that a limit a minute, or of calls at once, may be.
 pub(crate) const LIMIT_MAX: u32 = 1_000_000_000;
 
@@ -47,12 +51,11 @@ pub(crate) fn read(list: &Field<'_>, variables: &Variables, report: &Report) -> 
     let mut deployments: Vec<Deployment> = Vec::new();
     for item in list.items().unwrap_or_default() {
         let Some(section) = item.section() else { continue };
-        let Some((mut deployment, weight)) = read_model(section, variables, report) else {
-            continue;
-        };
-        make_id(&mut deployment, &deployments, &item);
-        deployments.push(deployment);
-        weights.push(weight);
+        for (mut deployment, weight) in read_model(section, variables, report) {
+            make_id(&mut deployment, &deployments, &item);
+            deployments.push(deployment);
+            weights.push(weight);
+        }
     }
     weigh(&mut deployments, &weights);
     deployments
@@ -86,16 +89,12 @@ fn read_model(
     section: Section<'_>,
     variables: &Variables,
     report: &Report,
-) -> Option<(Deployment, Option<f64>)> {
+) -> Vec<(Deployment, Option<f64>)> {
     let at = section.at;
     let path = section.path.clone();
     let name = section.get("model_name");
     if name.is_none() {
         report.problem(at, &path, "model_name is missing: what do callers call it?");
-    }
-    if let Some(field) = name.as_ref().filter(|field| field.text().is_some_and(|n| n.contains('*')))
-    {
-        field.warning("hookgate has no wildcards in names of models yet: callers must write the *");
     }
     let name = name.and_then(|field| field.text());
     let params = section.get("litellm_params");
@@ -106,7 +105,8 @@ fn read_model(
     // The rest of `model_info` is the user's own to fill.
     let info = section.section("model_info");
     section.finish(Unknown::Warn, known::MODEL);
-    Entry { name: name?, params: params?, info, variables, report }.read()
+    let (Some(name), Some(params)) = (name, params) else { return Vec::new() };
+    Entry { name, params, info, variables, report }.read()
 }
 
 /// One entry of `model_list` on its way to a deployment.
@@ -129,9 +129,9 @@ struct Target {
 }
 
 impl Entry<'_> {
-    fn read(self) -> Option<(Deployment, Option<f64>)> {
+    fn read(self) -> Vec<(Deployment, Option<f64>)> {
         let mock_response = self.params.get("mock_response").map(|f| located::to_json(f.node));
-        let target = self.target(mock_response.is_some());
+        let targets = self.targets(mock_response.is_some());
         let prices = self.prices();
         let id = self.info.as_ref().and_then(|info| info.get("id")).and_then(|f| f.text());
         self.check_mode();
@@ -146,42 +146,102 @@ impl Entry<'_> {
         let (rpm, tpm) = (limit("rpm"), limit("tpm"));
         let max_parallel_requests = limit("max_parallel_requests");
         let include_usage = self.params.get("include_usage").and_then(|field| field.flag());
+        let num_retries = self.params.get("num_retries").and_then(|f| f.whole(0..=RETRIES_MAX));
+        let order =
+            |section: &Section<'_>| section.get("order").and_then(|f| f.whole(0..=LIMIT_MAX));
+        let order = order(&self.params).or_else(|| order(self.info.as_ref()?));
         let extra_headers = self.extra_headers();
         // Read for its problems even where the target has one.
         let key = self.params.get("api_key");
-        let target = target.map(|target| {
+        let deployment = |(model_name, target): (String, Target)| {
             let credential = match mock_response {
                 Some(_) => Credential::None,
                 None => self.credential(key.as_ref(), &target),
             };
-            (target, credential)
-        });
+            let facts = DeploymentFacts {
+                id: id.clone().unwrap_or_default(),
+                model_name,
+                provider: target.prefix,
+                model: target.model,
+                api_base: target.api_base,
+                dialect: target.dialect,
+                prices,
+            };
+            let deployment = Deployment {
+                facts: Arc::new(facts),
+                base_url: target.base_url,
+                credential,
+                extra_headers: extra_headers.clone(),
+                timeout,
+                stream_timeout,
+                num_retries,
+                order,
+                weight: 1,
+                include_usage: include_usage.unwrap_or(true),
+                mock_response: mock_response.clone(),
+                rpm,
+                tpm,
+                max_parallel_requests,
+            };
+            (deployment, weight)
+        };
+        let deployments = targets.into_iter().map(deployment).collect();
         self.params.finish(Unknown::Warn, known::MODEL_PARAMS);
-        let (target, credential) = target?;
-        let facts = DeploymentFacts {
-            id: id.unwrap_or_default(),
-            model_name: self.name,
-            provider: target.prefix,
-            model: target.model,
-            api_base: target.api_base,
-            dialect: target.dialect,
-            prices,
+        deployments
+    }
+
+    /// What the entry leads to, by the name that callers use: one model, or with `model: "*"` every
+    /// model of each provider whose key is there.
+    fn targets(&self, is_mock: bool) -> Vec<(String, Target)> {
+        let model = self.params.get("model");
+        let has_other = ["api_base", "base_url", "custom_llm_provider"]
+            .into_iter()
+            .any(|key| self.params.get(key).is_some());
+        let Some(field) = model.filter(|field| {
+            !is_mock && !has_other && field.text().is_some_and(|model| model == "*")
+        }) else {
+            return self
+                .target(is_mock)
+                .map(|target| (self.name.clone(), target))
+                .into_iter()
+                .collect();
         };
-        let deployment = Deployment {
-            facts: Arc::new(facts),
-            base_url: target.base_url,
-            credential,
-            extra_headers,
-            timeout,
-            stream_timeout,
-            weight: 1,
-            include_usage: include_usage.unwrap_or(true),
-            mock_response,
-            rpm,
-            tpm,
-            max_parallel_requests,
+        if !self.name.contains('*') {
+            field.problem("`*` stands for what the `*` in model_name does, and that has none");
+            return Vec::new();
+        }
+        let targets: Vec<_> = vendors().flat_map(|vendor| self.all_of(vendor)).collect();
+        if targets.is_empty() {
+            field.warning("serves no model: no provider's key is in the environment");
+        }
+        targets
+    }
+
+    /// Every model of a provider, by its names with the provider's prefix, and by those that tell
+    /// the provider without it; nothing if its key is not in the environment.
+    fn all_of(&self, vendor: &'static Vendor) -> Vec<(String, Target)> {
+        let variables = vendor.key_variable.iter().chain(vendor.key_aliases);
+        let has_key = variables.into_iter().any(|name| self.variables.get(name).is_some());
+        let Some(base_url) = vendor.base_url.filter(|_| has_key) else { return Vec::new() };
+        let bare: &[&str] = match vendor.prefix {
+            "openai" => OPENAI_MODELS,
+            "anthropic" => &["claude-*"],
+            _ => &[],
         };
-        Some((deployment, weight))
+        let names = std::iter::once((format!("{}/*", vendor.prefix), "*"));
+        let names = names.chain(bare.iter().map(|name| ((*name).to_owned(), *name)));
+        let target = |(name, model): (String, &str)| {
+            let target = Target {
+                prefix: vendor.prefix.to_owned(),
+                model: model.to_owned(),
+                base_url: base_url.to_owned(),
+                api_base: String::new(),
+                dialect: vendor.dialect,
+                vendor: Some(vendor),
+            };
+            (self.name.replacen('*', &name, 1), target)
+        };
+        names.map(target).collect()
     }
 
     fn target(&self, is_mock: bool) -> Option<Target> {
@@ -302,23 +362,33 @@ impl Entry<'_> {
         }
     }
 
+    /// What the user adds to requests: `extra_headers`, which LiteLLM also takes as `headers`, and
+    /// OpenAI's `organization`.
     fn extra_headers(&self) -> Vec<(String, Secret)> {
-        let Some(section) = self.params.section("extra_headers") else { return Vec::new() };
-        let header = |(entry, field): (&located::Entry, Field<'_>)| {
-            let text = field.text()?;
-            let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            if entry.key.is_empty() || !entry.key.chars().all(is_token) {
-                field.problem(format!("`{}` is no name of a header", entry.key.escape_debug()));
-                return None;
-            }
-            if text.chars().any(|c| c.is_control() && c != '\t') {
-                field.problem("has a control character, which no header may have");
-                return None;
-            }
-            Some((entry.key.clone(), Secret::new(&text)))
-        };
-        section.fields().filter_map(header).collect()
+        let mut all = Vec::new();
+        for key in ["headers", "extra_headers"] {
+            let Some(section) = self.params.section(key) else { continue };
+            all.extend(section.fields().filter_map(|(entry, field)| header(&entry.key, &field)));
+        }
+        if let Some(field) = self.params.get("organization") {
+            all.extend(header("OpenAI-Organization", &field));
+        }
+        all
     }
+}
+
+fn header(name: &str, field: &Field<'_>) -> Option<(String, Secret)> {
+    let text = field.text()?;
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        field.problem(format!("`{}` is no name of a header", name.escape_debug()));
+        return None;
+    }
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        field.problem("has a control character, which no header may have");
+        return None;
+    }
+    Some((name.to_owned(), Secret::new(&text)))
 }
 
 fn mocked(prefix: String, model: String) -> Target {
@@ -360,11 +430,12 @@ fn split_model(text: &str, has_address: bool, field: &Field<'_>) -> Option<(Stri
     Some((provider.to_owned(), text.to_owned()))
 }
 
-/// OpenAI's chat models: `gpt-…`, `chatgpt-…`, and `o` with a digit.
+/// OpenAI's models, as far as their names alone tell that they are.
+const OPENAI_MODELS: &[&str] =
+    &["gpt-*", "chatgpt-*", "ft:gpt-*", "text-embedding-*", "o1*", "o3*", "o4*", "o5*"];
+
 fn is_openai_model(text: &str) -> bool {
-    let is_reasoning =
-        text.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    is_reasoning || ["gpt-", "chatgpt-", "ft:gpt-"].iter().any(|start| text.starts_with(start))
+    OPENAI_MODELS.iter().any(|models| glob::matches(models, text))
 }
 
 fn unknown_provider(prefix: &str, model: &str) -> String {
@@ -458,7 +529,10 @@ pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<&str> {
 
 /// Warns that a reference to a model leads nowhere.
 pub(crate) fn check_reference(name: &str, known: &[&str], at: &At, path: &str, report: &Report) {
-    if !known.contains(&name) {
+    if !known
+        .iter()
+        .any(|known| *known == name || (known.contains('*') && glob::matches(known, name)))
+    {
         let near = did_you_mean(name, known.iter().copied());
         report.warning(at, path, format!("no model of model_list is named `{name}`{near}"));
     }
