@@ -4,7 +4,7 @@
 //! LiteLLM turns into a chat completion before it tells of them, and the usage of `/v1/responses`,
 //! which it tells in the names of chat.
 
-use domain::call::Endpoint;
+use domain::{call::Endpoint, deployment::Dialect};
 use serde_json::value::RawValue;
 
 use super::{
@@ -18,6 +18,25 @@ const MESSAGE_KEYS: [&str; 2] = ["tool_calls", "function_call"];
 
 /// Keys of a usage object that receivers may index, null where the provider left them out.
 const USAGE_KEYS: [&str; 2] = ["completion_tokens_details", "prompt_tokens_details"];
+
+/// What LiteLLM counts apart, null where the provider did not.
+const COMPLETION_DETAILS: [&str; 7] = [
+    "accepted_prediction_tokens",
+    "audio_tokens",
+    "reasoning_tokens",
+    "rejected_prediction_tokens",
+    "text_tokens",
+    "image_tokens",
+    "video_tokens",
+];
+const PROMPT_DETAILS: [&str; 6] = [
+    "audio_tokens",
+    "cached_tokens",
+    "text_tokens",
+    "image_tokens",
+    "video_tokens",
+    "initial_prompt_tokens",
+];
 
 /// Members of an answer that hold no text of the model's.
 const WITHOUT_TEXT: [&str; 19] = [
@@ -65,10 +84,12 @@ pub(super) fn write_answer(json: &mut Json, post: &Post<'_>) {
             "model" => json.field("model", public_name(post)),
             "usage" => {
                 json.name("usage");
-                let is_chats = post.call.endpoint != Endpoint::Responses;
-                let usage = if is_chats { None } else { post.usage_json() };
-                write_usage(json, usage.unwrap_or(value), post);
+                let is_responses = post.call.endpoint == Endpoint::Responses;
+                let usage = post.usage_json().filter(|_| is_responses);
+                let has_nulls = is_responses || post.is_streamed_success();
+                write_usage(json, usage.unwrap_or(value), has_nulls, post);
             }
+            "object" if is_told_as_chat(post) => json.field("object", "chat.completion"),
             "choices" => {
                 json.name("choices");
                 write_choices(json, value, post);
@@ -86,7 +107,22 @@ pub(super) fn write_answer(json: &mut Json, post: &Post<'_>) {
             _ => json.field_named(name, Raw(value)),
         }
     }
+    if is_put_together(post) && members.get("system_fingerprint").is_none() && !members.is_empty() {
+        json.field("system_fingerprint", Null);
+    }
     json.close();
+}
+
+/// Whether it is what LiteLLM puts together from a stream of completions.
+fn is_put_together(post: &Post<'_>) -> bool {
+    let endpoint = post.call.endpoint;
+    post.is_streamed_success()
+        && matches!(endpoint, Endpoint::ChatCompletions | Endpoint::TextCompletions)
+}
+
+/// LiteLLM puts a stream of text together as if it were chat. The text stays beside the message.
+fn is_told_as_chat(post: &Post<'_>) -> bool {
+    is_put_together(post) && post.call.endpoint == Endpoint::TextCompletions
 }
 
 fn public_name<'a>(post: &Post<'a>) -> Option<&'a str> {
@@ -127,7 +163,7 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
     json.close_list();
     if let Some(usage) = post.usage_json() {
         json.name("usage");
-        write_usage(json, usage, post);
+        write_usage(json, usage, true, post);
     }
     json.close();
 }
@@ -163,10 +199,11 @@ fn shown(text: Option<&str>, hides_text: bool) -> Option<&str> {
 
 /// Writes the usage for `metadata.usage_object`; `{}` if none was reported.
 pub(super) fn write_usage_object(json: &mut Json, post: &Post<'_>) {
-    write_usage(json, post.usage_json().unwrap_or("{}"), post);
+    write_usage(json, post.usage_json().unwrap_or("{}"), true, post);
 }
 
-fn write_usage(json: &mut Json, usage: &str, post: &Post<'_>) {
+/// Writes a usage; `has_nulls` if what was not counted apart is null there.
+fn write_usage(json: &mut Json, usage: &str, has_nulls: bool, post: &Post<'_>) {
     let members = Members::of(usage);
     if members.is_empty() {
         json.value(Raw(usage));
@@ -174,7 +211,17 @@ fn write_usage(json: &mut Json, usage: &str, post: &Post<'_>) {
     }
     json.open();
     for (name, value) in members.iter() {
-        json.field_named(name, Raw(value));
+        match name {
+            "completion_tokens_details" if has_nulls && value.starts_with('{') => {
+                json.name("completion_tokens_details");
+                write_details(json, value, &COMPLETION_DETAILS);
+            }
+            "prompt_tokens_details" if has_nulls && value.starts_with('{') => {
+                json.name("prompt_tokens_details");
+                write_details(json, value, &PROMPT_DETAILS);
+            }
+            _ => json.field_named(name, Raw(value)),
+        }
     }
     // There is nothing to count in an embedding; LiteLLM writes so.
     if post.call.endpoint == Endpoint::Embeddings && members.get("completion_tokens").is_none() {
@@ -193,8 +240,26 @@ fn write_usage(json: &mut Json, usage: &str, post: &Post<'_>) {
     json.close();
 }
 
+fn write_details(json: &mut Json, details: &str, known: &[&'static str]) {
+    let members = Members::of(details);
+    json.open();
+    for (name, value) in members.iter() {
+        json.field_named(name, Raw(value));
+    }
+    for name in known {
+        if members.get(name).is_none() {
+            json.field(name, Null);
+        }
+    }
+    json.close();
+}
+
 fn write_choices(json: &mut Json, choices: &str, post: &Post<'_>) {
     let hides_text = post.hides_text;
+    // LiteLLM has a room for what only one provider says, empty with those that speak OpenAI's.
+    let is_plain_chat = post.call.endpoint == Endpoint::ChatCompletions && !post.call.stream;
+    let dialect = post.attempt.map(|attempt| attempt.deployment.dialect);
+    let is_from_openai = is_plain_chat && dialect == Some(Dialect::OpenAi);
     json.open_list();
     for choice in elements(choices) {
         let members = Members::of(choice.get());
@@ -207,15 +272,44 @@ fn write_choices(json: &mut Json, choices: &str, post: &Post<'_>) {
                     write_message(json, value, post);
                 }
                 "index" | "finish_reason" => json.field_named(name, Raw(value)),
-                "text" if hides_text => json.field("text", REDACTED),
+                "text" if hides_text => {
+                    json.field("text", REDACTED);
+                    if is_told_as_chat(post) {
+                        write_text_message(json, None);
+                    }
+                }
+                "text" => {
+                    json.field_named(name, Raw(value));
+                    if is_told_as_chat(post) {
+                        write_text_message(json, Some(value));
+                    }
+                }
                 "logprobs" if hides_text => json.field("logprobs", Null),
                 _ if hides_text => {}
                 _ => json.field_named(name, Raw(value)),
             }
         }
+        if is_from_openai && members.get("provider_specific_fields").is_none() {
+            json.field("provider_specific_fields", Raw("{}"));
+        }
         json.close();
     }
     json.close_list();
+}
+
+/// Writes the message that a text is told as; the mark in its place if it is `None`.
+fn write_text_message(json: &mut Json, text: Option<&str>) {
+    json.name("message");
+    json.open();
+    match text {
+        Some(text) => json.field("content", Raw(text)),
+        None => json.field("content", REDACTED),
+    }
+    json.field("role", "assistant");
+    for name in MESSAGE_KEYS {
+        json.field(name, Null);
+    }
+    json.close();
 }
 
 fn write_message(json: &mut Json, message: &str, post: &Post<'_>) {

@@ -43,12 +43,13 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
 fn write_failure(json: &mut Json, post: &Post<'_>, failure: &Failure) {
     let is_mock = post.attempt.is_some_and(|a| a.deployment.dialect == Dialect::Mock);
     let class = class(failure, is_mock);
-    let message = message(failure, class);
+    let message = message(post, failure, class);
     json.field("error_str", message.as_str());
     json.name("error_information");
     json.open();
     // LiteLLM tells the provider's own code where it has one, but only of refused requests.
-    let own_code = failure.code.as_deref().filter(|_| failure.kind == FailureKind::BadRequest);
+    let is_refusal = matches!(failure.kind, FailureKind::BadRequest | FailureKind::ContentFilter);
+    let own_code = failure.code.as_deref().filter(|_| is_refusal && !is_mock);
     let status = status(failure).to_string();
     json.field("error_code", own_code.unwrap_or(&status));
     json.field("error_class", class);
@@ -62,7 +63,7 @@ fn write_failure(json: &mut Json, post: &Post<'_>, failure: &Failure) {
     json.field("error_provider_request_id", request_id);
     write_limit(json, post, failure);
     json.field("error_cooldown_deployments", Null);
-    json.field("normalized_error", normalized(failure.kind));
+    json.field("normalized_error", normalized(failure, class, &message));
     json.close();
 }
 
@@ -126,6 +127,7 @@ const fn status(failure: &Failure) -> u16 {
     match failure.kind {
         FailureKind::Connection | FailureKind::BadResponse | FailureKind::StreamCut => 500,
         FailureKind::Timeout => 408,
+        FailureKind::ProviderError if failure.status != 503 => 500,
         _ => failure.status,
     }
 }
@@ -160,8 +162,9 @@ fn class(failure: &Failure, is_mock: bool) -> &'static str {
     }
 }
 
-/// The message under LiteLLM's prefix, by which its documentation tells apart whose error it is.
-fn message(failure: &Failure, class: &str) -> String {
+/// The message under LiteLLM's prefix, by which its documentation tells apart whose error it is:
+/// the class, and once more with the provider's client where a provider was asked.
+fn message(post: &Post<'_>, failure: &Failure, class: &str) -> String {
     let is_gateways = matches!(
         failure.kind,
         FailureKind::UnknownModel
@@ -173,24 +176,99 @@ fn message(failure: &Failure, class: &str) -> String {
             | FailureKind::Interrupted
             | FailureKind::ClientDisconnected
     );
-    if is_gateways || failure.message.starts_with("litellm.") {
-        failure.message.clone()
-    } else {
-        format!("litellm.{class}: {}", failure.message)
+    let said = &failure.message;
+    if is_gateways || said.starts_with("litellm.") {
+        return said.clone();
     }
+    let asked = post.attempt.filter(|a| a.deployment.dialect != Dialect::Mock);
+    let Some(deployment) = asked.map(|attempt| &attempt.deployment) else {
+        return format!("litellm.{class}: {said}");
+    };
+    let client = match deployment.provider.as_str() {
+        "openai" => "OpenAI".to_owned(),
+        other => {
+            let mut letters = other.chars();
+            letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
+        }
+    };
+    let again = match failure.kind {
+        FailureKind::Timeout | FailureKind::StreamCut => return format!("litellm.{class}: {said}"),
+        _ if deployment.dialect == Dialect::Anthropic => String::new(),
+        FailureKind::BadRequest => String::new(),
+        FailureKind::ContextWindowExceeded => format!("litellm.BadRequestError: {class}: "),
+        FailureKind::ContentFilter => {
+            return format!(
+                "litellm.BadRequestError: litellm.{class}: {class}: {client}Exception - {said}"
+            );
+        }
+        _ => format!("{class}: "),
+    };
+    format!("litellm.{class}: {again}{client}Exception - {said}")
 }
 
-/// The values that LiteLLM was seen to write; anything else is unclassified there too.
-const fn normalized(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::RateLimit => "429_RATE_LIMIT_EXCEEDED",
-        FailureKind::BadRequest
-        | FailureKind::ContextWindowExceeded
-        | FailureKind::ContentFilter
-        | FailureKind::UnknownModel
-        | FailureKind::InvalidRequest => "400_INVALID_REQUEST",
-        FailureKind::Connection => "500_PROVIDER_CONNECTION_ERROR",
-        FailureKind::Timeout => "408_UPSTREAM_TIMEOUT",
+/// LiteLLM's code for failures of a kind, whoever caused them: first by who refused, then by words
+/// of the message, by the class, and by the status
+/// (`litellm_core_utils/error_normalization.py`).
+fn normalized(failure: &Failure, class: &str, message: &str) -> &'static str {
+    let by_kind = match failure.kind {
+        FailureKind::Unauthorized => Some("401_AUTHENTICATION_FAILED"),
+        FailureKind::ModelDenied => Some("403_MODEL_ACCESS_DENIED"),
+        FailureKind::BudgetExceeded => Some("429_BUDGET_EXCEEDED"),
+        // LiteLLM knows these by the words of its own client.
+        FailureKind::Connection | FailureKind::StreamCut => Some("500_PROVIDER_CONNECTION_ERROR"),
+        _ => None,
+    };
+    by_kind
+        .or_else(|| normalized_by_words(&message.to_ascii_lowercase()))
+        .or_else(|| normalized_by_class(class))
+        .unwrap_or_else(|| normalized_by_status(status(failure)))
+}
+
+fn normalized_by_words(message: &str) -> Option<&'static str> {
+    const WORDS: [(&[&str], &str); 8] = [
+        (&["budget has been exceeded", "max budget", "crossed budget"], "429_BUDGET_EXCEEDED"),
+        (&["no healthy deployment", "no deployments available"], "429_NO_HEALTHY_DEPLOYMENTS"),
+        (&["is not supported for provider", "not implemented"], "500_UNSUPPORTED_OPERATION"),
+        (
+            &["context window", "context length", "prompt is too long", "input is too long"],
+            "400_CONTEXT_WINDOW_EXCEEDED",
+        ),
+        (&["missing required parameter", "field required"], "400_MISSING_REQUIRED_PARAMETER"),
+        (&["overloaded", "unable to process your request"], "503_PROVIDER_OVERLOADED"),
+        (&["connection error", "connection reset"], "500_PROVIDER_CONNECTION_ERROR"),
+        (&["timeout", "time out", "timedout", "timed out"], "408_UPSTREAM_TIMEOUT"),
+    ];
+    let says = |words: &&(&[&str], &str)| words.0.iter().any(|words| message.contains(words));
+    WORDS.iter().find(says).map(|(_, code)| *code)
+}
+
+fn normalized_by_class(class: &str) -> Option<&'static str> {
+    Some(match class {
+        "RateLimitError" => "429_RATE_LIMIT_EXCEEDED",
+        "AuthenticationError" => "401_AUTHENTICATION_FAILED",
+        "PermissionDeniedError" => "403_PERMISSION_DENIED",
+        "ContextWindowExceededError" => "400_CONTEXT_WINDOW_EXCEEDED",
+        "ContentPolicyViolationError" => "400_CONTENT_POLICY_VIOLATION",
+        "NotFoundError" => "404_RESOURCE_NOT_FOUND",
+        "Timeout" => "408_UPSTREAM_TIMEOUT",
+        "ServiceUnavailableError" => "503_PROVIDER_OVERLOADED",
+        "InternalServerError" => "500_PROVIDER_INTERNAL_ERROR",
+        "BadRequestError" | "UnprocessableEntityError" => "400_INVALID_REQUEST",
+        _ => return None,
+    })
+}
+
+const fn normalized_by_status(status: u16) -> &'static str {
+    match status {
+        400 => "400_INVALID_REQUEST",
+        401 => "401_AUTHENTICATION_FAILED",
+        403 => "403_PERMISSION_DENIED",
+        404 => "404_RESOURCE_NOT_FOUND",
+        408 | 504 => "408_UPSTREAM_TIMEOUT",
+        422 => "400_INVALID_PARAMETER_VALUE",
+        429 => "429_RATE_LIMIT_EXCEEDED",
+        500 | 502 => "500_PROVIDER_INTERNAL_ERROR",
+        503 => "503_PROVIDER_OVERLOADED",
         _ => "UNCLASSIFIED",
     }
 }

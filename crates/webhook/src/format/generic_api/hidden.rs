@@ -1,16 +1,31 @@
 //! `hidden_params` and `model_map_information`: how the provider was asked, and what it costs.
 
+use std::borrow::Cow;
+
 use domain::{call::Endpoint, deployment::Dialect, exchange::ProviderAttempt};
 
 use super::{Told, post::Post};
 use crate::format::json::{Json, Null};
 
-/// `x-ratelimit-…` headers of providers, and LiteLLM's names for the numbers in them.
-const RATE_LIMITS: [(&str, &str); 4] = [
-    ("x-ratelimit-limit-requests", "x_ratelimit_limit_requests"),
-    ("x-ratelimit-limit-tokens", "x_ratelimit_limit_tokens"),
-    ("x-ratelimit-remaining-requests", "x_ratelimit_remaining_requests"),
-    ("x-ratelimit-remaining-tokens", "x_ratelimit_remaining_tokens"),
+/// Headers in which providers tell their limits: `OpenAI`'s, Anthropic's, and LiteLLM's names for the
+/// numbers in them.
+const RATE_LIMITS: [(&str, &str, &str); 4] = [
+    (
+        "x-ratelimit-limit-requests",
+        "anthropic-ratelimit-requests-limit",
+        "x_ratelimit_limit_requests",
+    ),
+    ("x-ratelimit-limit-tokens", "anthropic-ratelimit-tokens-limit", "x_ratelimit_limit_tokens"),
+    (
+        "x-ratelimit-remaining-requests",
+        "anthropic-ratelimit-requests-remaining",
+        "x_ratelimit_remaining_requests",
+    ),
+    (
+        "x-ratelimit-remaining-tokens",
+        "anthropic-ratelimit-tokens-remaining",
+        "x_ratelimit_remaining_tokens",
+    ),
 ];
 
 /// The same for texts (`6ms`), which LiteLLM names so on failures only.
@@ -22,10 +37,12 @@ const RATE_RESETS: [(&str, &str); 2] = [
 pub(super) fn write(json: &mut Json, post: &Post<'_>) {
     let is_success = matches!(post.told, Told::Success | Told::Left);
     let success = post.attempt.filter(|_| is_success);
+    // Of a message LiteLLM's router tells nothing here.
+    let routed = success.filter(|_| post.call.endpoint != Endpoint::Messages);
     json.open();
-    json.field("model_id", success.map(|attempt| attempt.deployment.id.as_str()));
+    json.field("model_id", routed.map(|attempt| attempt.deployment.id.as_str()));
     json.field("cache_key", Null);
-    json.field("api_base", success.and_then(|attempt| api_base(attempt, post.call.stream)));
+    json.field("api_base", routed.and_then(|attempt| api_base(post, attempt)).as_deref());
     json.field("response_cost", post.cost().map_or(0.0, |cost| cost.total));
     json.name("additional_headers");
     match (post.attempt, success) {
@@ -37,21 +54,22 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
     }
     json.field("litellm_overhead_time_ms", success.and_then(|_| overhead_ms(post)));
     json.nulls(&["batch_models", "batch_successful_requests", "batch_failed_requests"]);
-    let name = (is_success && !post.call.stream).then(|| post.model());
+    let name = routed.filter(|_| !post.call.stream).map(|_| post.model());
     json.field("litellm_model_name", name.as_deref());
     json.field("usage_object", Null);
     json.close();
 }
 
 /// Where the model was asked: for `OpenAI`'s own, LiteLLM names its address for plain calls and
-/// nothing for streams.
-fn api_base(attempt: &ProviderAttempt, is_stream: bool) -> Option<&str> {
+/// nothing for streams; for streams of others, the whole URL.
+fn api_base<'a>(post: &Post<'a>, attempt: &'a ProviderAttempt) -> Option<Cow<'a, str>> {
     let deployment = &attempt.deployment;
     match deployment.api_base.as_str() {
-        "" if is_stream => Some(""),
-        "" if deployment.provider == "openai" => Some("https://api.openai.com"),
+        "" if post.call.stream => Some("".into()),
+        "" if deployment.provider == "openai" => Some("https://api.openai.com".into()),
         "" => None,
-        base => Some(base),
+        _ if post.call.stream => Some(post.api_base()),
+        base => Some(base.into()),
     }
 }
 
@@ -61,7 +79,17 @@ fn write_headers_of_success(json: &mut Json, post: &Post<'_>, attempt: &Provider
     for (name, value) in &attempt.headers {
         json.field_named(&format!("llm_provider-{name}"), value.as_str());
     }
-    if let Some(id) = header(attempt, "request-id") {
+    for (name, anthropics, _) in RATE_LIMITS {
+        if let (None, Some(value)) = (header(attempt, name), header(attempt, anthropics)) {
+            json.field_named(&format!("llm_provider-{name}"), value);
+        }
+    }
+    let own_id = header(attempt, "request-id");
+    let id = own_id.or_else(|| header(attempt, "x-request-id"));
+    if let (None, Some(id)) = (own_id, id) {
+        json.field("llm_provider-request-id", id);
+    }
+    if let Some(id) = id {
         json.field("request-id", id);
     }
     // The answer that LiteLLM puts together from a stream has lost these.
@@ -75,8 +103,10 @@ fn write_headers_of_success(json: &mut Json, post: &Post<'_>, attempt: &Provider
 }
 
 fn write_headers_of_failure(json: &mut Json, attempt: &ProviderAttempt) {
-    let is_rate_limit =
-        |name: &str| RATE_LIMITS.iter().chain(&RATE_RESETS).any(|(header, _)| *header == name);
+    let is_rate_limit = |name: &str| {
+        RATE_LIMITS.iter().any(|(header, ..)| *header == name)
+            || RATE_RESETS.iter().any(|(header, _)| *header == name)
+    };
     json.open();
     write_rate_limits(json, attempt);
     for (name, key) in RATE_RESETS {
@@ -91,8 +121,9 @@ fn write_headers_of_failure(json: &mut Json, attempt: &ProviderAttempt) {
 }
 
 fn write_rate_limits(json: &mut Json, attempt: &ProviderAttempt) {
-    for (name, key) in RATE_LIMITS {
-        if let Some(count) = header(attempt, name).and_then(|text| text.parse::<u64>().ok()) {
+    for (name, anthropics, key) in RATE_LIMITS {
+        let count = header(attempt, name).or_else(|| header(attempt, anthropics));
+        if let Some(count) = count.and_then(|text| text.parse::<u64>().ok()) {
             json.field(key, count);
         }
     }

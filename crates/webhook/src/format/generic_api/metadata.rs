@@ -41,10 +41,13 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
     json.field("spend_logs_metadata", spend_logs.map(Raw));
     write_requester(json, call);
     json.name("requester_metadata");
-    // LiteLLM looks at a request's metadata once its key was found right, and not at all in the
-    // two APIs whose `metadata` is the provider's.
-    if call.caller == Caller::Refused || post.is_apart() {
+    // LiteLLM looks at a request's metadata once its key was found right, and adds nothing to it in
+    // the two APIs whose `metadata` is the provider's.
+    if call.caller == Caller::Refused {
         json.value(Null);
+    } else if post.is_apart() {
+        let own = post.request.get("metadata");
+        json.value(own.filter(|own| own.starts_with('{')).map(Raw));
     } else {
         write_requester_metadata(json, post, spend_logs);
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use domain::{
     call::{Call, Caller, Endpoint, Logging},
+    deployment::Dialect,
     destination::{Compat, Destination},
     event::Report,
     exchange::ProviderAttempt,
@@ -180,9 +181,34 @@ impl<'a> Post<'a> {
         json.field("llm_api_status", status);
         json.field("guardrail_status", "not_run");
         json.close();
-        let provider = self.attempt.map(|attempt| attempt.deployment.provider.as_str());
-        json.field("custom_llm_provider", provider.filter(|_| !self.is_apart()));
+        json.field("custom_llm_provider", self.provider());
         json.field("saved_cache_cost", 0.0);
+    }
+
+    /// LiteLLM's name of the provider: another one for `OpenAI`'s text completions, and none where a
+    /// mock answers one of the APIs that are logged apart.
+    fn provider(&self) -> Option<&'a str> {
+        let deployment = &self.attempt?.deployment;
+        match (deployment.provider.as_str(), self.call.endpoint) {
+            ("openai", Endpoint::TextCompletions) => Some("text-completion-openai"),
+            _ if deployment.dialect == Dialect::Mock && self.is_apart() => None,
+            (provider, _) => Some(provider),
+        }
+    }
+
+    /// Where the provider was asked: for Anthropic and `/v1/responses` LiteLLM tells the whole URL.
+    pub(super) fn api_base(&self) -> Cow<'a, str> {
+        let Some(ProviderAttempt { deployment, .. }) = self.attempt else { return "".into() };
+        let base = deployment.api_base.as_str();
+        let (own, path) = match (deployment.dialect, self.call.endpoint) {
+            (Dialect::Anthropic, _) => ("https://api.anthropic.com", "/v1/messages"),
+            (Dialect::OpenAi, Endpoint::Responses) if deployment.provider == "openai" => {
+                ("https://api.openai.com/v1", "/responses")
+            }
+            (Dialect::OpenAi, Endpoint::Responses) if !base.is_empty() => (base, "/responses"),
+            _ => return base.into(),
+        };
+        format!("{}{path}", if base.is_empty() { own } else { base }).into()
     }
 
     /// Headers win over the body, and in the body the session over the trace, as in LiteLLM. Then
@@ -269,7 +295,7 @@ impl<'a> Post<'a> {
         json.close_list();
         json.field("end_user", call.end_user.as_deref());
         let deployment = self.attempt.map(|attempt| &attempt.deployment);
-        json.field("api_base", deployment.map_or("", |deployment| &deployment.api_base));
+        json.field("api_base", &*self.api_base());
         json.field("model_group", deployment.map_or("", |deployment| &deployment.model_name));
         json.field("model_id", deployment.map_or("", |deployment| &deployment.id));
         write_requester(json, call);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     call::{Call, Caller, Endpoint, Logging},
+    deployment::Dialect,
     destination::{Destination, Format},
     event::{Detail, Event, Report},
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
@@ -191,24 +192,38 @@ fn a_call_that_went_nowhere_shows_its_parameters_as_they_were_sent() {
 }
 
 #[test]
-fn each_api_has_its_call_type_and_two_are_told_less_of() {
+fn each_api_has_its_call_type_and_two_are_told_apart() {
     let answer = json!({"id": "its-own", "model": "gpt-4o"});
-    let answered = |endpoint| {
-        let facts = sample::facts(call(endpoint));
+    let told_of = |endpoint, dialect, request: &Value| {
+        let mut facts = sample::facts(call(endpoint));
+        for attempt in &mut facts.attempts {
+            Arc::make_mut(&mut attempt.deployment).dialect = dialect;
+        }
         let response_id = Some("its-own".to_owned());
-        post(Report { response_id, ..report(facts, &json!({"metadata": {}}), Some(&answer)) })
+        post(Report { response_id, ..report(facts, request, Some(&answer)) })
     };
-    for (endpoint, call_type, is_apart) in [
-        (Endpoint::ChatCompletions, "acompletion", false),
-        (Endpoint::TextCompletions, "atext_completion", false),
-        (Endpoint::Embeddings, "aembedding", false),
-        (Endpoint::Responses, "aresponses", true),
-        (Endpoint::Messages, "anthropic_messages", true),
+    let own = json!({"metadata": {"user_id": "u"}});
+    for (endpoint, call_type, provider, is_apart) in [
+        (Endpoint::ChatCompletions, "acompletion", "openai", false),
+        (Endpoint::TextCompletions, "atext_completion", "text-completion-openai", false),
+        (Endpoint::Embeddings, "aembedding", "openai", false),
+        (Endpoint::Responses, "aresponses", "openai", true),
+        (Endpoint::Messages, "anthropic_messages", "openai", true),
     ] {
-        let told = answered(endpoint);
+        let told = told_of(endpoint, Dialect::OpenAi, &own);
         assert_eq!(told["call_type"], call_type);
-        assert_eq!(told["custom_llm_provider"].is_null(), is_apart, "{call_type}");
-        assert_eq!(told["metadata"]["requester_metadata"].is_null(), is_apart, "{call_type}");
+        assert_eq!(told["custom_llm_provider"], provider, "{call_type}");
+        let metadata = &told["metadata"]["requester_metadata"];
+        assert_eq!(metadata == &own["metadata"], is_apart, "{call_type}: nothing is added");
+        let without = told_of(endpoint, Dialect::OpenAi, &json!({}));
+        let metadata = &without["metadata"]["requester_metadata"];
+        assert_eq!(metadata.is_null(), is_apart, "{call_type}");
+        let is_routed = endpoint != Endpoint::Messages;
+        for key in ["model_id", "api_base", "litellm_model_name"] {
+            assert_eq!(told["hidden_params"][key].is_string(), is_routed, "{call_type}: {key}");
+        }
+        let mocked = told_of(endpoint, Dialect::Mock, &own);
+        assert_eq!(mocked["custom_llm_provider"].is_null(), is_apart, "{call_type}");
         assert_eq!(told["response"]["model"], "smart", "{call_type}");
         let own_id = if endpoint == Endpoint::Embeddings {
             &told["litellm_call_id"]
@@ -354,7 +369,139 @@ fn a_providers_limit_is_the_vendors() {
     let information = &told["error_information"];
     assert_eq!(information["error_rate_limit_category"], "vendor_rate_limit");
     assert_eq!(information["error_rate_limit_type"], Value::Null);
-    assert_eq!(information["error_message"], "litellm.RateLimitError: slow down");
+}
+
+/// As LiteLLM 1.109.1 tells of the same answers of a provider.
+#[test]
+fn a_provider_s_error_is_told_in_litellm_s_words_and_codes() {
+    use FailureKind::{
+        Authentication, BadRequest, Connection, ContentFilter, ContextWindowExceeded, NotFound,
+        ProviderError, StreamCut, Timeout,
+    };
+    let cases = [
+        (
+            Authentication,
+            401,
+            "litellm.AuthenticationError: AuthenticationError: OpenAIException - no",
+            "401_AUTHENTICATION_FAILED",
+        ),
+        (BadRequest, 400, "litellm.BadRequestError: OpenAIException - no", "400_INVALID_REQUEST"),
+        (
+            ContextWindowExceeded,
+            400,
+            "litellm.ContextWindowExceededError: litellm.BadRequestError: \
+             ContextWindowExceededError: OpenAIException - no",
+            "400_CONTEXT_WINDOW_EXCEEDED",
+        ),
+        (
+            ContentFilter,
+            400,
+            "litellm.BadRequestError: litellm.ContentPolicyViolationError: \
+             ContentPolicyViolationError: OpenAIException - no",
+            "400_CONTENT_POLICY_VIOLATION",
+        ),
+        (
+            NotFound,
+            404,
+            "litellm.NotFoundError: NotFoundError: OpenAIException - no",
+            "404_RESOURCE_NOT_FOUND",
+        ),
+        (Timeout, 408, "litellm.Timeout: no", "408_UPSTREAM_TIMEOUT"),
+        (
+            ProviderError,
+            500,
+            "litellm.InternalServerError: InternalServerError: OpenAIException - no",
+            "500_PROVIDER_INTERNAL_ERROR",
+        ),
+        (
+            ProviderError,
+            503,
+            "litellm.ServiceUnavailableError: ServiceUnavailableError: OpenAIException - no",
+            "503_PROVIDER_OVERLOADED",
+        ),
+        (
+            Connection,
+            502,
+            "litellm.InternalServerError: InternalServerError: OpenAIException - no",
+            "500_PROVIDER_CONNECTION_ERROR",
+        ),
+        (StreamCut, 502, "litellm.APIError: no", "500_PROVIDER_CONNECTION_ERROR"),
+    ];
+    let told = |kind, status, text: &str, attempt| {
+        let failure = Failure::new(kind, status, text.to_owned());
+        let told = post(report(failed(sample::call(), failure, vec![attempt]), &json!({}), None));
+        assert_eq!(told["error_str"], told["error_information"]["error_message"]);
+        told["error_information"].clone()
+    };
+    for (kind, status, message, code) in cases {
+        let information = told(kind, status, "no", sample::attempt());
+        assert_eq!(information["error_message"], message);
+        assert_eq!(information["normalized_error"], code, "{message}");
+    }
+    // Words of the message count more than the class.
+    for (text, code) in [
+        ("The model is currently overloaded", "503_PROVIDER_OVERLOADED"),
+        ("the prompt is too long: 9 tokens", "400_CONTEXT_WINDOW_EXCEEDED"),
+        ("Missing required parameter: 'model'", "400_MISSING_REQUIRED_PARAMETER"),
+        ("it timed out", "408_UPSTREAM_TIMEOUT"),
+    ] {
+        let information = told(BadRequest, 400, text, sample::attempt());
+        assert_eq!(information["normalized_error"], code, "{text}");
+    }
+    let mut attempt = sample::attempt();
+    let deployment = Arc::make_mut(&mut attempt.deployment);
+    (deployment.provider, deployment.dialect) = ("anthropic".into(), Dialect::Anthropic);
+    let information = told(ProviderError, 529, "Overloaded", attempt);
+    assert_eq!(
+        json!([information["error_code"], information["error_message"]]),
+        json!(["500", "litellm.InternalServerError: AnthropicException - Overloaded"])
+    );
+    assert_eq!(information["normalized_error"], "503_PROVIDER_OVERLOADED");
+}
+
+#[test]
+fn what_a_provider_did_not_count_apart_is_null() {
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 1}, "completion_tokens_details": null});
+    let told = |endpoint, stream| {
+        let facts = sample::facts(Call { stream, ..call(endpoint) });
+        let response = json!({"choices": [{"index": 0, "text": "so"}], "usage": usage});
+        let report = report(facts, &json!({}), Some(&response));
+        post(Report { usage_json: Some(usage.to_string()), ..report })
+    };
+    let nulls = json!({"cached_tokens": 1, "audio_tokens": null, "text_tokens": null,
+        "image_tokens": null, "video_tokens": null, "initial_prompt_tokens": null});
+    for (endpoint, stream, is_whole) in [
+        (Endpoint::ChatCompletions, false, false),
+        (Endpoint::ChatCompletions, true, true),
+        (Endpoint::TextCompletions, true, true),
+        (Endpoint::Responses, false, true),
+    ] {
+        let told = told(endpoint, stream);
+        let object = &told["metadata"]["usage_object"];
+        assert_eq!(object["prompt_tokens_details"], nulls);
+        assert_eq!(object["completion_tokens_details"], Value::Null);
+        let details = &told["response"]["usage"]["prompt_tokens_details"];
+        assert_eq!(details == &nulls, is_whole, "{endpoint:?}, {stream}: {details}");
+    }
+}
+
+#[test]
+fn a_stream_of_text_is_told_as_chat_with_its_text_beside() {
+    let response = json!({"object": "text_completion",
+        "choices": [{"index": 0, "text": "so", "finish_reason": "stop"}]});
+    let told = |stream| {
+        let facts = sample::facts(Call { stream, ..call(Endpoint::TextCompletions) });
+        post(report(facts, &json!({"prompt": "and"}), Some(&response)))["response"].clone()
+    };
+    assert_eq!(told(false), response);
+    let message =
+        json!({"content": "so", "role": "assistant", "tool_calls": null, "function_call": null});
+    let choice = json!({"index": 0, "text": "so", "message": message, "finish_reason": "stop"});
+    assert_eq!(
+        told(true),
+        json!({"object": "chat.completion", "choices": [choice], "system_fingerprint": null})
+    );
 }
 
 #[test]
