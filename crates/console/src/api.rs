@@ -61,7 +61,11 @@ pub(crate) fn router(console: Console) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(guard));
-    Router::new().route("/openapi.json", get(serve_document)).merge(managed).with_state(console)
+    Router::new()
+        .route("/openapi.json", get(serve_document))
+        .method_not_allowed_fallback(wrong_method)
+        .merge(managed)
+        .with_state(console)
 }
 
 /// Whether a path is one of ours, so that what is asked there in vain is answered as ours too. Below

@@ -117,7 +117,7 @@ pub fn build(
     body: Body,
     now: Timestamp,
 ) -> Request {
-    let signing = destination.signing.as_ref().filter(|signing| !signing.secrets.is_empty());
+    let signing = signing_of(destination);
     let mut headers = Vec::with_capacity(destination.headers.len() + 10);
     push_default(&mut headers, destination, "content-type", content_type);
     push_default(&mut headers, destination, "user-agent", USER_AGENT);
@@ -212,7 +212,7 @@ pub enum HeaderError {
 
 /// Passes a header that the user may add to a destination: for the configuration's check.
 ///
-/// The signature's own headers are not known here; [`build`] leaves a user's out where it signs.
+/// Of the signatures' own headers, see [`is_written`].
 pub fn validate_header(name: &str, value: &str) -> Result<(), HeaderError> {
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err(HeaderError::Name { name: name.escape_debug().to_string() });
@@ -235,6 +235,17 @@ fn is_reserved(name: &str) -> bool {
     let start = name.as_bytes().get(..STANDARD_PREFIX.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(STANDARD_PREFIX.as_bytes()))
         || RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
+}
+
+/// Whether the gateway writes a header of this name itself for a destination, to sign or to pack: a
+/// user's own is left out.
+pub fn is_written(name: &str, destination: &Destination) -> bool {
+    is_ours(name, destination, signing_of(destination))
+}
+
+/// What a destination signs with, if with anything.
+fn signing_of(destination: &Destination) -> Option<&Signing> {
+    destination.signing.as_ref().filter(|signing| !signing.secrets.is_empty())
 }
 
 /// Whether a header is one that the gateway writes for this destination.

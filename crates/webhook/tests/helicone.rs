@@ -230,6 +230,16 @@ fn metadata_count_the_prompt_without_cache_and_audio_and_the_answer_without_reas
 }
 
 #[test]
+fn counts_beyond_what_javascript_holds_are_written_as_it_would() {
+    let answer = br#"{"usage":{"prompt_tokens":10000000000000001,"completion_tokens":1}}"#;
+    for bytes in rendered(&with_bodies("success", b"{}", answer), &destination()) {
+        assert_eq!(stringify(&bytes), Ok(bytes.to_vec()));
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains(r#""promptTokens":10000000000000000,"#), "{text}");
+    }
+}
+
+#[test]
 fn answers_that_are_no_json_are_told_as_helicone_does() {
     let html = with_bodies("success", b"{\"a\":", b" <!DOCTYPE html>\n<h1>502</h1>");
     let told = payload(&html, &destination());

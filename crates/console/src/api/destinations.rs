@@ -33,6 +33,18 @@ use crate::{
     },
 };
 
+/// What an answer tells of a destination beside its settings.
+const TOLD: [&str; 9] = [
+    "id",
+    "source",
+    "public_key",
+    "label",
+    "backup",
+    "previous_secret_until",
+    "status",
+    "created_at",
+    "updated_at",
+];
 /// How long the secret before signs too, unless the request says otherwise.
 const OVERLAP: Duration = Duration::from_hours(24);
 /// The longest of such overlaps.
@@ -79,7 +91,7 @@ pub(crate) async fn create(
     State(console): State<Console>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (spec, problems) = read_rest(&read_object(body).await?);
+    let (spec, problems) = read_settings(&read_object(body).await?);
     if !problems.is_empty() {
         return Err(Problem::invalid(console.all_problems(problems, &spec)));
     }
@@ -348,7 +360,7 @@ fn apply(
     record: &mut Record,
     changes: &Map<String, Value>,
 ) -> Result<(), ServiceError> {
-    let (given, mut problems): (DestinationSpec, _) = read_rest(changes);
+    let (given, mut problems) = read_settings(changes);
     let is_sound = |key: &str| !problems.iter().any(|problem| problem.is_in(key));
     let before = record.spec.clone();
     let mut merged = object(&before);
@@ -393,6 +405,16 @@ fn apply(
     let mut rest = record.spec.clone();
     rest.secret = record.secret.as_ref().map(|secret| secret.expose().to_owned());
     Err(ServiceError::Invalid(console.all_problems(problems, &rest)))
+}
+
+/// Reads settings, and what is wrong with them. What an answer told may not come back, and is said to
+/// be known.
+fn read_settings(given: &Map<String, Value>) -> (DestinationSpec, Vec<FieldProblem>) {
+    let (spec, mut problems): (DestinationSpec, _) = read_rest(given);
+    for problem in problems.iter_mut().filter(|problem| TOLD.contains(&problem.field.as_str())) {
+        "is told, and cannot be set; leave it out".clone_into(&mut problem.message);
+    }
+    (spec, problems)
 }
 
 fn object(spec: &DestinationSpec) -> Map<String, Value> {

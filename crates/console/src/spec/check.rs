@@ -16,7 +16,7 @@ use url::{Host, Url};
 use webhook::{
     format::events_per_body_max,
     matching::{RuleError, check_rules},
-    request::validate_header,
+    request::{is_written, validate_header},
     sign::check_secret,
 };
 
@@ -164,7 +164,7 @@ impl Checker<'_> {
         let (spec, defaults) = (self.spec, &self.policy.defaults);
         let format = self.format();
         let signing = self.signing(secrets);
-        Destination {
+        let destination = Destination {
             name: DestinationName::new(&self.name()),
             url: self.url(),
             method: spec.method.map(Into::into).unwrap_or_default(),
@@ -191,7 +191,14 @@ impl Checker<'_> {
             tls: self.tls(),
             strict_order: spec.strict_order.unwrap_or(false),
             backup: None,
+        };
+        for (name, _) in &destination.headers {
+            if is_written(name, &destination) {
+                let field = format!("headers.{}", name.escape_debug());
+                self.problem(field, "is a header that the gateway writes here, to sign or to pack");
+            }
         }
+        destination
     }
 
     fn number<T: PartialOrd + Copy + std::fmt::Display>(

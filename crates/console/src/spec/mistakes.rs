@@ -118,13 +118,14 @@ fn is_about_key(error: &str, key: &str) -> bool {
 fn reworded(error: &str) -> String {
     let (found, expected) = error.split_once(", expected ").unwrap_or((error, ""));
     let names = expected.strip_prefix("one of ").unwrap_or(expected).replace('`', "");
+    // serde writes two names as `a` or `b`.
+    let names = names.replace(" or ", ", ");
     if found.starts_with("unknown field") {
         let unknown = found.split('`').nth(1).unwrap_or_default();
-        let near = names.split(", ").max_by(|a, b| {
-            let [a, b] = [a, b].map(|name| strsim::jaro_winkler(name, unknown));
-            a.total_cmp(&b)
-        });
-        let near = near.filter(|near| strsim::jaro_winkler(near, unknown) >= LIKENESS_MIN);
+        let lower = unknown.to_lowercase();
+        let likeness = |name: &str| strsim::jaro_winkler(name, &lower);
+        let near = names.split(", ").max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let near = near.filter(|near| likeness(near) >= LIKENESS_MIN);
         return match near {
             Some(near) => format!("is not known here; did you mean {near}?"),
             None => format!("is not known here; known are {names}"),
@@ -183,6 +184,7 @@ mod tests {
         let found = mistakes(json!({
             "name": 5,
             "urll": {"a": 1},
+            "Format": "event",
             "method": "GET",
             "headers": {"X-A": "fine", "X-B": 7},
             "secret": ["a"],

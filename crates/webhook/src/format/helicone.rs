@@ -199,7 +199,8 @@ impl Payload<'_> {
             [("promptTokens", prompt), ("completionTokens", completion), ("totalTokens", total)];
         for (name, count) in counts {
             if let Some(count) = count {
-                json.field(name, count);
+                // A provider may claim more than JavaScript can count.
+                json.field(name, Raw(&javascript::number(count as f64)));
             }
         }
         json.field("latencyMs", u64::try_from(latency).unwrap_or(u64::MAX));

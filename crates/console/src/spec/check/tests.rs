@@ -229,3 +229,25 @@ fn a_port_that_the_operator_did_not_open_is_refused() {
         assert_eq!(problems(url), [expected], "{url}");
     }
 }
+
+#[test]
+fn a_header_that_the_gateway_writes_itself_is_refused_and_one_that_it_does_not_passes() {
+    let with = |name: &str, more: Value| {
+        let mut spec = json!({"headers": {name: "x"}});
+        for (key, value) in more.as_object().cloned().unwrap_or_default() {
+            spec[key] = value;
+        }
+        checked(&spec).map(drop).unwrap_err()
+    };
+    let written = |name: &str| {
+        [format!("headers.{name} is a header that the gateway writes here, to sign or to pack")]
+    };
+    assert_eq!(with("x-webhook-signature", json!({})), written("x-webhook-signature"));
+    assert_eq!(with("X-Webhook-Timestamp", json!({})), written("X-Webhook-Timestamp"));
+    let gzip = json!({"compression": "gzip"});
+    assert_eq!(with("Content-Encoding", gzip), written("Content-Encoding"));
+    let helicone = json!({"format": "helicone"});
+    assert_eq!(with("Helicone-Signature", helicone), written("Helicone-Signature"));
+    let others = json!({"headers": {"Helicone-Signature": "x", "Content-Encoding": "identity"}});
+    assert!(checked(&others).is_ok());
+}
