@@ -1,7 +1,10 @@
 //! A destination as a spec: every setting as it is in force, and no secret.
 
 use domain::{
-    destination::{Destination, EventFilter, FilterRules, Format, GenerationMetadata, Tls},
+    destination::{
+        Destination, EventFilter, FilterRules, Format, GenerationMetadata, Rule, RuleField,
+        RuleOperator, Tls,
+    },
     event::EventType,
 };
 use webhook::format::events_per_body_max;
@@ -160,9 +163,28 @@ fn describe_rules(rules: &FilterRules) -> RulesSpec {
             .map(|rule| RuleSpec {
                 field: Some(rule.field.into()),
                 operator: Some(rule.operator.into()),
-                value: Some(RuleValue::Text(rule.value.clone())),
+                value: rule_value(rule),
             })
             .collect(),
     });
     RulesSpec { enabled: Some(true), groups: groups.collect() }
+}
+
+/// What a rule compares with: a number where the field is one.
+fn rule_value(rule: &Rule) -> Option<RuleValue> {
+    if matches!(rule.operator, RuleOperator::Exists | RuleOperator::NotExists) {
+        return None;
+    }
+    let is_number = matches!(
+        rule.field,
+        RuleField::TotalCost
+            | RuleField::TotalTokens
+            | RuleField::PromptTokens
+            | RuleField::CompletionTokens
+    );
+    let number = rule.value.parse().ok().filter(|number: &f64| number.to_string() == rule.value);
+    Some(match number.filter(|_| is_number) {
+        Some(number) => RuleValue::Number(number),
+        None => RuleValue::Text(rule.value.clone()),
+    })
 }

@@ -69,6 +69,20 @@ fn what_is_described_stands_for_the_same_destination() {
 }
 
 #[test]
+fn rules_are_described_with_the_values_that_they_were_given() {
+    let values = [
+        json!({"field": "total_tokens", "operator": "gt", "value": 5}),
+        json!({"field": "total_cost", "operator": "lte", "value": 0.001}),
+        json!({"field": "total_tokens", "operator": "contains", "value": "5 of"}),
+        json!({"field": "user_id", "operator": "equals", "value": "5"}),
+        json!({"field": "user_id", "operator": "exists"}),
+    ];
+    let rules = json!({"enabled": true, "groups": [{"logic": "and", "rules": values}]});
+    let destination = checked(&json!({"rules": rules})).unwrap();
+    assert_eq!(json!(describe(&destination))["rules"], rules);
+}
+
+#[test]
 fn each_format_has_its_types_and_batches_by_default() {
     let outcomes = [EventType::Completion, EventType::Error];
     let all = [outcomes.as_slice(), &[EventType::Budget, EventType::RateLimit]].concat();
