@@ -12,9 +12,13 @@ use testkit::{
     Answer, Client, DEADLINE, Gateway, Receiver, Reply, Upstream,
     client::{Seen, chat_body},
     gateway::Setup,
+    tunnel::Proxy,
 };
 
-use crate::privacy::bytes_below;
+use crate::{
+    privacy::bytes_below,
+    tls_world::{CHAIN, KEY},
+};
 
 const MASTER: &str = "sk-canary-of-the-master";
 const APP: &str = "sk-canary-of-the-caller";
@@ -24,6 +28,7 @@ const HEADER: &str = "canary-of-a-header-in-the-file";
 const CALLBACK: &str = "canary-of-a-callback-in-the-file";
 const PLAIN: &str = "canary-of-a-plain-signing-secret";
 const PASSWORD: &str = "canary-of-a-password";
+const PROXY_PASSWORD: &str = "canary-of-a-proxys-password";
 const GIVEN: &str = "canary-of-a-secret-given-to-the-door";
 const DOOR_HEADER: &str = "canary-of-a-header-given-to-the-door";
 const BROADCAST: &str = "canary-of-a-header-of-broadcast";
@@ -92,7 +97,7 @@ impl Written {
     }
 }
 
-fn config(upstream: &Upstream, receiver: &Receiver) -> String {
+fn config(upstream: &Upstream, receiver: &Receiver, proxy: &Proxy) -> String {
     let url = receiver.url();
     let with_password = url.replace("http://", &format!("http://user:{PASSWORD}@"));
     let (shared, private) = (BASE64_STANDARD.encode(SHARED), BASE64_STANDARD.encode(PRIVATE));
@@ -117,14 +122,18 @@ callback_settings:
 webhooks:
   plain: {{url: '{url}?plain', secret: {PLAIN}, headers: {{X-Token: {HEADER}}}}}
   shared: {{url: '{with_password}?shared', secret: whsec_{shared}, format: otlp}}
-  private: {{url: '{url}?private', secret: whsk_{private}, format: cloudevents}}
+  private: {{url: '{url}?private', secret: whsk_{private}, format: cloudevents,
+             tls: {{client_certificate_file: chain.pem, client_key_file: key.pem}}}}
 events: {{subscribe: [completion, error, streaming, rate_limit]}}
 retry: {{max_attempts: 2, initial_delay_ms: 20, max_delay_ms: 60}}
 security: {{require_https: false, allow_private_destinations: ['127.0.0.0/8']}}
-hookgate: {{ballast_bytes: 0}}
+hookgate:
+  ballast_bytes: 0
+  egress: {{destinations: {{proxy: 'http://user:{PROXY_PASSWORD}@{}'}}}}
 ",
         upstream.openai_url(),
         upstream.url(),
+        proxy.authority(),
     )
 }
 
@@ -144,6 +153,9 @@ fn known() -> Vec<(&'static str, String)> {
         ("a secret given to the door", GIVEN.to_owned()),
         ("a header given to the door", DOOR_HEADER.to_owned()),
         ("a header of Broadcast", BROADCAST.to_owned()),
+        ("a proxy's password", PROXY_PASSWORD.to_owned()),
+        ("the credentials of a proxy", format!("user:{PROXY_PASSWORD}")),
+        ("the key of a certificate", KEY.lines().nth(1).unwrap_or_default().to_owned()),
         ("a shared key", text(SHARED)),
         ("a private key", text(PRIVATE)),
     ]
@@ -212,12 +224,30 @@ async fn make_around(receiver: &Receiver, written: &mut Written) -> Vec<(&'stati
     let broadcast = written.ask("POST", BROADCASTS, &broadcast).await;
     assert!(broadcast["data"]["id"].is_string(), "{broadcast}");
 
+    let https = url("mutual").replace("http://", "https://");
+    let tls = json!({"client_certificate": CHAIN, "client_key": KEY});
+    let mutual = json!({"name": "mutual", "url": https, "tls": tls});
+    let mutual = written.ask("POST", DESTINATIONS, &mutual).await;
+    assert_eq!(mutual["tls"]["client_key"], "***", "{mutual}");
+
     // The same again, and wrong in ways that errors tell of.
     written.ask("POST", DESTINATIONS, &given).await;
     let wrong = json!({"name": 7, "url": 7, "secret": [GIVEN], "heders": {"X": DOOR_HEADER},
                        "headers": {"X-Token": [DOOR_HEADER], "bad name": DOOR_HEADER,
                                    "webhook-id": DOOR_HEADER},
+                       "tls": {"ca": KEY, "client_certificate": KEY, "client_key": [KEY]},
                        "format": DOOR_HEADER, "event_types": [GIVEN]});
+    for headers in [
+        json!({"bad name": DOOR_HEADER}),
+        json!({"webhook-id": DOOR_HEADER}),
+        json!({"X-Token": format!("{DOOR_HEADER}\r\nX: 1")}),
+        json!({"X-Token": DOOR_HEADER, "x-token": DOOR_HEADER}),
+    ] {
+        let given = json!({"name": "x", "url": url("x"), "headers": headers});
+        written.ask("POST", DESTINATIONS, &given).await;
+    }
+    let tls = json!({"client_certificate": KEY, "client_key": KEY});
+    written.ask("PATCH", "/api/destinations/mutual", &json!({"tls": tls})).await;
     written
         .ask("POST", DESTINATIONS, &json!({"name": "x", "secret": format!("whsec_{GIVEN}")}))
         .await;
@@ -264,7 +294,7 @@ async fn wait_letters(gateway: &Gateway, written: &mut Written) {
 
 /// Reads every page there is.
 async fn look_around(written: &mut Written) {
-    let names = ["plain", "shared", "private", "posts", "given", "made"];
+    let names = ["plain", "shared", "private", "posts", "given", "made", "mutual"];
     for name in names {
         for (method, rest) in [("GET", ""), ("GET", "/preview"), ("POST", "/test")] {
             let path = format!("{DESTINATIONS}/{name}{rest}");
@@ -316,6 +346,8 @@ async fn command_around(setup: &Setup, written: &mut Written) {
         ("api_key:", "api_keys:"),
         ("api_key: ", "api_key: os.environ/"),
         ("key: ", "key: ${"),
+        ("proxy: 'http", "proxy: 'ftp"),
+        ("chain.pem", "key.pem"),
     ];
     let mut files = vec![("config.yaml".to_owned(), config.clone())];
     for (number, (from, to)) in mistakes.into_iter().enumerate() {
@@ -342,7 +374,9 @@ async fn command_around(setup: &Setup, written: &mut Written) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_anything_that_the_process_writes() {
     let (upstream, receiver) = (Upstream::start().await, Receiver::start().await);
-    let setup = Setup::new(crate::support::BINARY, &config(&upstream, &receiver));
+    let proxy = Proxy::start().await;
+    let setup = Setup::new(crate::support::BINARY, &config(&upstream, &receiver, &proxy));
+    let setup = setup.file("chain.pem", CHAIN).file("key.pem", KEY);
     let gateway = setup.env("RUST_LOG", "trace").start().await;
     let client = gateway.client().with_key(MASTER);
     let mut written = Written { client, texts: BTreeMap::new() };
@@ -371,6 +405,9 @@ async fn no_secret_is_in_anything_that_the_process_writes() {
     for arrival in receiver.arrivals() {
         written.keep(&format!("bodies at {}", arrival.path), &arrival.body);
     }
+
+    let credentials = BASE64_STANDARD.encode(format!("user:{PROXY_PASSWORD}"));
+    assert!(proxy.heads().iter().all(|head| head.contains(&credentials)), "the proxy alone has it");
 
     // It was worth looking: everything was driven, and what is not secret is found.
     written.expect_found("the log", "TRACE");
