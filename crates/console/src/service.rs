@@ -362,10 +362,7 @@ impl Console {
         let secret: Vec<_> = rest.secret.as_deref().map(Secret::new).into_iter().collect();
         let of_values = check::check(rest, &secret, &self.policy).err().unwrap_or_default();
         // Of what could not be read, one problem is told already.
-        let is_told = |problem: &FieldProblem| {
-            let key = problem.field.split(['.', '[']).next().unwrap_or_default();
-            problems.iter().any(|told| told.is_in(key))
-        };
+        let is_told = |problem: &FieldProblem| problems.iter().any(|p| problem.is_in(&p.field));
         let untold: Vec<_> = of_values.into_iter().filter(|problem| !is_told(problem)).collect();
         problems.extend(untold);
         problems

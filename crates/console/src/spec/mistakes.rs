@@ -19,31 +19,35 @@ const PROBLEMS_MAX: usize = 50;
 pub(crate) fn read<T: DeserializeOwned>(
     given: &Map<String, Value>,
 ) -> Result<T, Vec<FieldProblem>> {
-    let whole = Value::Object(given.clone());
-    let error = match serde_json::from_value(whole.clone()) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    let mut finder = Finder { is_valid: &|value| parse::<T>(value), problems: Vec::new() };
-    finder.look(&whole, "", &|value| value, 0);
-    if finder.problems.is_empty() {
-        finder.problems.push(FieldProblem::new("", reworded(&error.to_string())));
+    let (_, problems) = look_at::<T>(given);
+    if !problems.is_empty() {
+        return Err(problems);
     }
-    Err(finder.problems)
+    serde_json::from_value(Value::Object(given.clone()))
+        .map_err(|error| vec![FieldProblem::new("", reworded(&error.to_string()))])
 }
 
-/// Reads what can be read of an object, and everything that is wrong with it: each key with a mistake
-/// in it has its default.
+/// Reads what can be read of an object, and everything that is wrong with it: what has a mistake in it
+/// is left out.
 pub(crate) fn read_rest<T: DeserializeOwned + Default>(
     given: &Map<String, Value>,
 ) -> (T, Vec<FieldProblem>) {
-    let problems = match read(given) {
-        Ok(value) => return (value, Vec::new()),
-        Err(problems) => problems,
-    };
-    let sound = given.iter().filter(|(key, _)| !problems.iter().any(|p| p.is_in(key)));
-    let sound = sound.map(|(key, value)| (key.clone(), value.clone())).collect();
-    (read(&sound).unwrap_or_default(), problems)
+    let (sound, mut problems) = look_at::<T>(given);
+    let read = serde_json::from_value(sound.unwrap_or_else(|| Value::Object(Map::new())));
+    let value = read.unwrap_or_else(|error: serde_json::Error| {
+        if problems.is_empty() {
+            problems.push(FieldProblem::new("", reworded(&error.to_string())));
+        }
+        T::default()
+    });
+    (value, problems)
+}
+
+/// What is sound of an object, and what is wrong with it.
+fn look_at<T: DeserializeOwned>(given: &Map<String, Value>) -> (Option<Value>, Vec<FieldProblem>) {
+    let mut finder = Finder { is_valid: &|value| parse::<T>(value), problems: Vec::new() };
+    let sound = finder.look(&Value::Object(given.clone()), "", &|value| value, 0);
+    (sound, finder.problems)
 }
 
 fn parse<T: DeserializeOwned>(value: Value) -> Result<(), String> {
@@ -56,33 +60,41 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Notes what is wrong in `part`, which `wrap` puts back into its place.
-    fn look(&mut self, part: &Value, path: &str, wrap: &dyn Fn(Value) -> Value, depth: usize) {
-        let Err(error) = (self.is_valid)(wrap(part.clone())) else { return };
+    /// Notes what is wrong in `part`, which `wrap` puts back into its place, and returns what is sound
+    /// of it.
+    fn look(
+        &mut self,
+        part: &Value,
+        path: &str,
+        wrap: &dyn Fn(Value) -> Value,
+        depth: usize,
+    ) -> Option<Value> {
+        let is_valid = |value: Value| (self.is_valid)(wrap(value));
+        let verdict = is_valid(part.clone());
+        let takes_object = || is_valid(Value::Object(Map::new())).is_ok();
         let before = self.problems.len();
-        // What must not be a list or an object at all has no parts.
-        let may_hold_parts = match part {
-            Value::Object(_) => (self.is_valid)(wrap(Value::Object(Map::new()))).is_ok(),
-            Value::Array(_) => (self.is_valid)(wrap(Value::Array(Vec::new()))).is_ok(),
-            _ => false,
-        };
-        if may_hold_parts && depth < DEPTH_MAX {
-            match part {
-                Value::Object(parts) => self.look_into_object(parts, path, wrap, depth),
-                Value::Array(parts) => {
-                    for (index, part) in parts.iter().enumerate() {
-                        let wrap = |value| wrap(Value::Array(vec![value]));
-                        self.look(part, &format!("{path}[{index}]"), &wrap, depth + 1);
-                    }
-                }
-                _ => {}
+        let sound = match part {
+            Value::Object(parts) if depth < DEPTH_MAX && takes_object() => {
+                Some(self.look_into_object(parts, path, wrap, depth))
             }
-        }
-        if self.problems.len() == before && before < PROBLEMS_MAX {
-            let is_secret =
-                path == "secret" || path.starts_with("headers.") || path.starts_with("tls.");
-            let message = if is_secret { "must be text".to_owned() } else { reworded(&error) };
-            self.problems.push(FieldProblem::new(path, message));
+            // serde takes a list for an object, its fields by their order.
+            Value::Array(_) if takes_object() => {
+                self.problem(path, "must be an object, not a list");
+                None
+            }
+            Value::Array(parts) if depth < DEPTH_MAX && is_valid(Value::Array(vec![])).is_ok() => {
+                self.look_into_list(parts, path, wrap, depth)
+            }
+            _ => verdict.is_ok().then(|| part.clone()),
+        };
+        match verdict {
+            Err(error) if self.problems.len() == before => {
+                let is_secret = path == "secret" || path.starts_with("headers.");
+                let message = if is_secret { "must be text".to_owned() } else { reworded(&error) };
+                self.problem(path, message);
+                None
+            }
+            _ => sound,
         }
     }
 
@@ -92,19 +104,42 @@ impl Finder<'_> {
         path: &str,
         wrap: &dyn Fn(Value) -> Value,
         depth: usize,
-    ) {
+    ) -> Value {
+        let mut sound = Map::new();
         for (key, part) in parts {
             let wrap = |value| wrap(Value::Object(Map::from_iter([(key.clone(), value)])));
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             // An unknown key is one, whatever its value.
             match (self.is_valid)(wrap(Value::Null)) {
-                Err(error) if is_about_key(&error, key) => {
-                    if self.problems.len() < PROBLEMS_MAX {
-                        self.problems.push(FieldProblem::new(path, reworded(&error)));
-                    }
+                Err(error) if is_about_key(&error, key) => self.problem(&path, reworded(&error)),
+                _ => {
+                    let part = self.look(part, &path, &wrap, depth + 1);
+                    sound.extend(part.map(|part| (key.clone(), part)));
                 }
-                _ => self.look(part, &path, &wrap, depth + 1),
             }
+        }
+        Value::Object(sound)
+    }
+
+    /// A list is sound if each element is one, so that none changes its place.
+    fn look_into_list(
+        &mut self,
+        parts: &[Value],
+        path: &str,
+        wrap: &dyn Fn(Value) -> Value,
+        depth: usize,
+    ) -> Option<Value> {
+        let mut sound = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let wrap = |value| wrap(Value::Array(vec![value]));
+            sound.push(self.look(part, &format!("{path}[{index}]"), &wrap, depth + 1));
+        }
+        sound.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
+    }
+
+    fn problem(&mut self, path: &str, message: impl Into<String>) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(FieldProblem::new(path, message));
         }
     }
 }
@@ -201,9 +236,28 @@ mod tests {
             "rules": {"groups": [
                 {"logic": "xor", "rules": [{"field": "model", "operator": "is", "value": true}]},
                 {"rules": [{"field": "model", "operator": "equals", "value": "x"}]},
+                [],
             ]},
         }));
         insta::assert_snapshot!(found.join("\n"));
+    }
+
+    #[test]
+    fn of_what_holds_a_mistake_the_rest_is_read() {
+        let given = json!({
+            "name": "a", "url": 5, "event_types": ["completion", "nonsense"],
+            "filters": {"completion": {"model": 1, "models": ["x"]}, "error": {"min_tokens": 5}},
+            "rules": {"groups": [{"logic": "xor", "rules": [{"field": "x", "operator": "exists"}]}]},
+        });
+        let Value::Object(given) = given else { unreachable!("it is one") };
+        let (rest, problems) = read_rest::<DestinationSpec>(&given);
+        assert_eq!(problems.len(), 5);
+        let expected = json!({
+            "name": "a",
+            "filters": {"completion": {"models": ["x"]}, "error": {"min_tokens": 5}},
+            "rules": {"groups": [{"rules": [{"operator": "exists"}]}]},
+        });
+        assert_eq!(serde_json::to_value(rest).unwrap(), expected);
     }
 
     #[test]
