@@ -270,6 +270,52 @@ async fn a_preview_is_what_is_sent() {
 }
 
 #[tokio::test]
+async fn a_preview_of_any_format_is_signed_over_the_body_that_it_shows() {
+    let world = Managed::new().await;
+    let formats = [
+        json!({"format": "event"}),
+        json!({"format": "generic_api"}),
+        json!({"format": "generic_api", "log_format": "ndjson"}),
+        json!({"format": "otlp"}),
+        json!({"format": "otlp", "profile": "genai", "method": "PUT"}),
+        json!({"format": "helicone"}),
+        json!({"format": "helicone", "compat": "document"}),
+        json!({"format": "cloudevents"}),
+        json!({"format": "cloudevents", "mode": "batch"}),
+    ];
+    let formats: Vec<_> = ["none", "gzip"]
+        .into_iter()
+        .flat_map(|packed| formats.iter().map(move |format| (packed, format.clone())))
+        .collect();
+    world.call("echo").await;
+    for (number, (packed, mut format)) in formats.into_iter().enumerate() {
+        format["compression"] = json!(packed);
+        let made = world.make(&number.to_string(), format.clone()).await;
+        let secret = made["secret"].as_str().expect("shown at creation");
+        let path = format!("/api/destinations/{number}/preview");
+        let preview = world.expect(200, "GET", &path, None).await["preview"].clone();
+        let headers = preview["headers"].as_array().cloned().unwrap_or_default();
+        let header = |name: &str| {
+            let mut headers = headers.iter();
+            let found = headers.find(|header| header["name"] == name)?;
+            found["value"].as_str()
+        };
+        let library = standardwebhooks::Webhook::new(secret).expect("a secret that the door made");
+        let mut shown = http::HeaderMap::new();
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            shown.insert(name, header(name).unwrap_or_default().parse().expect("it is text"));
+        }
+        let body = preview["body"].as_str().unwrap_or_default();
+        let verified = library.verify(body.as_bytes(), &shown);
+        assert!(verified.is_ok(), "{format}: {verified:?}: {preview}");
+        assert_eq!(header("content-encoding"), (packed == "gzip").then_some("gzip"), "{format}");
+        assert_eq!(header("Helicone-Signature").is_some(), format["format"] == "helicone");
+        assert_eq!(preview["method"], made["method"]);
+    }
+    assert!(world.receiver.arrivals().is_empty(), "a preview is not sent");
+}
+
+#[tokio::test]
 async fn a_removed_destination_gets_nothing_more_and_leaves_its_name_free() {
     let world = Managed::new().await;
     world.make("brief", json!({})).await;
