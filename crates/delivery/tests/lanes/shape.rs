@@ -231,14 +231,3 @@ async fn a_rate_limit_drains_a_backlog_without_a_refusal() {
     }
     assert!(took < Duration::from_secs(6), "110 at 50 a second in {took:?}");
 }
-
-#[tokio::test]
-async fn a_moment_that_passes_while_a_lane_looks_around_is_not_missed() {
-    let receiver = Receiver::start().await;
-    let lane = Destination { rate_limit: Some(200), ..destination("lane", &receiver) };
-    let mut world = World::new(vec![lane]).await;
-    // Some looks to the next send, which is five milliseconds away.
-    world.clock.drag(Duration::from_millis(1));
-    let ids = world.calls(50).await;
-    wait_told(&receiver, "lane", &ids).await;
-}

@@ -37,27 +37,17 @@ use tokio_util::sync::CancellationToken;
 
 /// The machine's clock, ahead by as much as a test wants.
 #[derive(Debug, Default)]
-pub(crate) struct TestClock {
-    ahead: AtomicI64,
-    per_look: AtomicI64,
-}
+pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
     pub(crate) fn advance(&self, by: Duration) {
-        self.ahead.fetch_add(i64::try_from(by.as_nanos()).unwrap(), Ordering::SeqCst);
-    }
-
-    /// Lets so much time pass with every look at it, as on a machine that has much else to do.
-    pub(crate) fn drag(&self, per_look: Duration) {
-        self.per_look.store(i64::try_from(per_look.as_nanos()).unwrap(), Ordering::SeqCst);
+        self.0.fetch_add(i64::try_from(by.as_nanos()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        let per_look = self.per_look.load(Ordering::SeqCst);
-        let ahead = self.ahead.fetch_add(per_look, Ordering::SeqCst);
-        Timestamp::from_nanos(SystemClock.now().as_nanos() + ahead)
+        Timestamp::from_nanos(SystemClock.now().as_nanos() + self.0.load(Ordering::SeqCst))
     }
 }
 
