@@ -120,21 +120,34 @@ fn class_of_v6(ip: Ipv6Addr) -> Class {
     }
     let is_in = |first: Ipv6Addr, length| (ip.to_bits() ^ first.to_bits()) >> (128 - length) == 0;
     let range = RANGES_V6.iter().find(|(first, length, _)| is_in(*first, *length));
-    range.map_or(RESERVED, |(_, _, class)| *class)
+    let class = range.map_or(RESERVED, |(_, _, class)| *class);
+    match (class, isatap_v4(ip).map(class_of_v4)) {
+        (Class::Public, Some(worse)) | (Class::Private(_), Some(worse @ Class::Never(_))) => worse,
+        _ => class,
+    }
 }
 
-/// The IPv4 address that packets to an IPv6 address end at: mapped (RFC 4291), NAT64's well-known
-/// prefix (RFC 6052) and ISATAP (RFC 5214). Other carriers (compatible, translated, local NAT64,
-/// 6to4, Teredo) are refused by their range.
+/// The IPv4 address that an IPv6 address is another form of: mapped (RFC 4291), or by NAT64's
+/// well-known prefix (RFC 6052). Other carriers (compatible, translated, local NAT64, 6to4, Teredo)
+/// are refused by their range.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let last_32_bits = Ipv4Addr::from_bits(ip.to_bits() as u32);
     match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..]
-        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
-        // ISATAP: the universal bit of the interface's id may be set.
-        | [0x2000..=0x3fff, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(last_32_bits),
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last_32_bits(ip)),
         _ => None,
     }
+}
+
+/// The IPv4 address at the end of an ISATAP tunnel (RFC 5214), which any prefix may lead to. The
+/// universal bit of the interface's id may be set.
+fn isatap_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    match ip.segments() {
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(last_32_bits(ip)),
+        _ => None,
+    }
+}
+
+fn last_32_bits(ip: Ipv6Addr) -> Ipv4Addr {
+    Ipv4Addr::from_bits(ip.to_bits() as u32)
 }
 
 #[cfg(test)]
@@ -193,6 +206,8 @@ mod tests {
         "::ffff:7f00:1",
         "64:ff9b::10.0.0.1",
         "2606:4700::200:5efe:7f00:1",
+        "fd12::5efe:808:808",
+        "fd12::5efe:7f00:1",
     ];
 
     const NEVER: &[&str] = &[
@@ -237,6 +252,10 @@ mod tests {
         "2002:7f00:1::1",
         "2002:808:808::1",
         "2606:4700::5efe:a9fe:a9fe",
+        "fd12::5efe:a9fe:a9fe",
+        "2002:7f00:1::5efe:808:808",
+        "2001:db8::5efe:808:808",
+        "fe80::5efe:808:808",
         "3fff::1",
         "3fff:fff::1",
         "4000::1",
