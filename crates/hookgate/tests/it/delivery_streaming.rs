@@ -104,6 +104,23 @@ async fn what_a_stream_began_with_is_told_while_it_goes_on() {
 }
 
 #[tokio::test]
+async fn each_piece_says_whose_stream_it_is() {
+    let (_upstream, receiver, gateway) = world(QUICK).await;
+    let mut body = testkit::client::chat_body("echo", TEXT);
+    body["stream"] = true.into();
+    body["user"] = "ann".into();
+    body["session_id"] = "chat-7".into();
+    body["metadata"] = json!({"tags": ["live"]});
+    let seen = gateway.client().post("/v1/chat/completions", &body).await;
+    let pieces = pieces(&events(&receiver, &seen).await, 0);
+    assert_eq!(joined(&pieces), TEXT);
+    for piece in pieces {
+        let whose = ["end_user", "session_id", "tags"].map(|name| piece[name].clone());
+        assert_eq!(whose, [json!("ann"), json!("chat-7"), json!(["live"])]);
+    }
+}
+
+#[tokio::test]
 async fn while_a_receiver_holds_an_answer_what_follows_merges_and_nobody_else_waits() {
     let (_upstream, receiver, gateway) = world(QUICK).await;
     let gate = Gate::new();

@@ -122,6 +122,8 @@ fn streaming(json: &mut Json, event: &Event, piece: &Piece, hides_text: bool) {
     json.field("token_index_first", u64::from(piece.token_index_first));
     json.field("choice_index", u64::from(piece.choice_index));
     json.field("model", piece.call.model.as_str());
+    json.field("endpoint", endpoint(piece.call.endpoint));
+    caller(json, &piece.call);
 }
 
 fn rate_limit(json: &mut Json, event: &Event, limited: &RateLimited) {
@@ -218,6 +220,11 @@ fn who(json: &mut Json, call: &Call, attempt: Option<&ProviderAttempt>) {
     let deployment = attempt.map(|attempt| &attempt.deployment);
     json.field("provider", deployment.map(|deployment| deployment.provider.as_str()));
     json.field("provider_model", deployment.map(|deployment| deployment.model.as_str()));
+    caller(json, call);
+}
+
+/// Who called, and what the call belongs to.
+fn caller(json: &mut Json, call: &Call) {
     let key_name = match &call.caller {
         Caller::Key { name, .. } => Some(name.as_str()),
         Caller::Master => Some("master"),
