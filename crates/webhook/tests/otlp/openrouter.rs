@@ -318,9 +318,9 @@ fn a_failed_call_says_why_and_what_was_seen() {
     let left = spans(&entry("client_disconnect_stream"), &openrouter());
     let [root, attempt, generation] = left.as_slice() else { panic!("a stream was left") };
     assert_eq!((root.status, root.events), (2, 1));
-    assert_eq!(root.message, "the caller left before the end");
+    assert_eq!(root.message, "The client has disconnected");
     assert_eq!(root.text("span.level"), Some("ERROR"));
-    assert_eq!(root.text("span.status_message"), Some("the caller left before the end"));
+    assert_eq!(root.text("span.status_message"), Some("The client has disconnected"));
     assert_eq!(root.json("gen_ai.completion")["completion"], "Once upon a time");
     for key in ["gen_ai.usage.input_tokens", "gen_ai.response.finish_reason"] {
         assert!(!root.has(key), "nobody knows {key}");

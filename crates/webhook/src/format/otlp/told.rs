@@ -7,6 +7,7 @@ use domain::{
     destination::{Compat, Destination},
     event::Report,
     exchange::{Facts, ProviderAttempt},
+    failure::{Failure, FailureKind},
     time::Timestamp,
 };
 
@@ -152,7 +153,7 @@ impl<'a> Told<'a> {
     pub(super) fn state(&self, is_told: bool) -> State<'a> {
         match self.facts().outcome.failure() {
             None => State::Ok,
-            Some(failure) => State::Failed { message: &failure.message, is_told },
+            Some(failure) => State::Failed { message: message_of(failure), is_told },
         }
     }
 
@@ -201,7 +202,15 @@ impl<'a> Told<'a> {
 pub(super) fn state_of(attempt: &ProviderAttempt) -> State<'_> {
     match &attempt.failure {
         None => State::Ok,
-        Some(failure) => State::Failed { message: &failure.message, is_told: false },
+        Some(failure) => State::Failed { message: message_of(failure), is_told: false },
+    }
+}
+
+/// What went wrong, in `OpenRouter`'s own words where a capture shows them.
+fn message_of(failure: &Failure) -> &str {
+    match failure.kind {
+        FailureKind::ClientDisconnected => "The client has disconnected",
+        _ => &failure.message,
     }
 }
 
