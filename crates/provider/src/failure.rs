@@ -11,6 +11,8 @@ use domain::{
 };
 use serde_json::{Value, json};
 
+use crate::scan::Scan;
+
 /// The most of a provider's message that is kept, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -63,6 +65,20 @@ pub fn from_event(data: &[u8]) -> Failure {
         retry_after_secs: None,
         limit: None,
     }
+}
+
+/// The failure that a whole answer reports, though its status is a success: that of an `OpenAI`
+/// response whose `status` is `failed`. `None` for any other answer.
+pub fn of_whole_answer(endpoint: Endpoint, body: &[u8], scan: &Scan) -> Option<Failure> {
+    let is_failed = endpoint == Endpoint::Responses
+        && scan.str(body, "status").is_some_and(|status| status == "failed");
+    if !is_failed {
+        return None;
+    }
+    let said = Said::read(body);
+    let message = said.message.as_deref().map(bounded);
+    let message = message.unwrap_or_else(|| "the provider says that its response failed".into());
+    Some(Failure { code: said.code, ..Failure::new(FailureKind::ProviderError, 200, message) })
 }
 
 /// The body of the error answer that tells a caller what a failure was, in the shape of the API that

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use provider::{
     anthropic,
-    failure::error_body,
+    failure::{error_body, of_whole_answer},
     mock,
     protocol::{self, Pair, pair},
     request::passthrough,
@@ -41,7 +41,13 @@ const KEY_BYTES_MIN: usize = 8;
 /// A provider's answer, as far as it is known before the first byte goes out.
 pub(crate) enum Answer {
     /// All of it, in the caller's dialect.
-    Whole { headers: HeaderMap, body: Bytes, deployment: Arc<Deployment> },
+    Whole {
+        headers: HeaderMap,
+        body: Bytes,
+        deployment: Arc<Deployment>,
+        /// Why it is no completion, if it says so itself.
+        failure: Option<Failure>,
+    },
     /// A stream whose first events are in `first`.
     Stream {
         headers: HeaderMap,
@@ -212,7 +218,10 @@ impl Mock {
                 open.mocked(false);
                 open.captured(&body);
                 let deployment = Arc::clone(deployment);
-                return Ok(Answer::Whole { headers: HeaderMap::new(), body, deployment });
+                let scan = provider::scan::scan(&body).ok();
+                let failure =
+                    scan.and_then(|scan| of_whole_answer(open.call.endpoint, &body, &scan));
+                return Ok(Answer::Whole { headers: HeaderMap::new(), body, deployment, failure });
             }
             mock::MockAnswer::Failure(failure) => return Err(failure.into()),
             mock::MockAnswer::Stream(chunks) => (chunks, None),
@@ -369,18 +378,19 @@ async fn whole(
         let answer = error_answer(open.call.endpoint, deployment, &parts, body, &failure);
         return Err(Refused { failure, answer });
     }
-    if provider::scan::scan(&body).is_err() {
+    let Ok(scan) = provider::scan::scan(&body) else {
         let provider = open.provider();
         let message = format!("provider `{provider}` answered {} without JSON", parts.status);
         return Err(failure(FailureKind::BadResponse, 502, message).into());
-    }
+    };
+    let failure = of_whole_answer(open.call.endpoint, &body, &scan);
     let body = match way(open, deployment) {
         Pair::Translate => anthropic::response(&body, open.call.arrived_at.as_secs())?,
         Pair::Passthrough | Pair::Unsupported => body,
     };
     let mut headers = headers::to_caller(&parts.headers);
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    Ok(Answer::Whole { headers, body, deployment: Arc::clone(deployment) })
+    Ok(Answer::Whole { headers, body, deployment: Arc::clone(deployment), failure })
 }
 
 /// Reads a body within its own bound and that of all running calls.

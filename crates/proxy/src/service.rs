@@ -195,8 +195,8 @@ pub(crate) async fn run(admitted: Admitted) -> Reply {
         Err(error) => return not_admitted(&mut open, &error),
     };
     match forwarded {
-        Ok(Answer::Whole { headers, body, deployment }) => {
-            let sealed = open.seal(Outcome::Completed);
+        Ok(Answer::Whole { headers, body, deployment, failure }) => {
+            let sealed = open.seal(failure.map_or(Outcome::Completed, Outcome::Failed));
             if let Some(refused) = not_recorded(&mut open, admission, sealed).await {
                 return refused;
             }

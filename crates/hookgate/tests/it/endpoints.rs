@@ -1,7 +1,7 @@
 //! The LLM APIs beside chat, each at a provider that speaks it, plain and streamed.
 
 use serde_json::{Value, json};
-use testkit::{Answer, client::Seen};
+use testkit::{Answer, Receiver, client::Seen};
 
 use crate::world::{World, deployment, models, openai_error};
 
@@ -375,6 +375,49 @@ async fn a_response_that_failed_is_an_end_of_its_stream() {
     let seen = world.gateway.client().post("/v1/responses", &asked).await;
     assert!(!seen.is_whole && seen.text().contains("event: error\ndata: {"), "{}", seen.text());
     world.end(2).await;
+}
+
+#[tokio::test]
+async fn a_whole_response_that_failed_is_passed_on_and_told_as_an_error() {
+    let litellm = Receiver::start().await;
+    let sections = format!(
+        "  callbacks: [audit]
+callback_settings:
+  audit: {{callback_type: generic_api, endpoint: '{}'}}
+",
+        litellm.url()
+    );
+    let world = World::with("", &sections).await;
+    let response = |status: &str, error: Value| {
+        json!({"id": "resp_1", "object": "response", "status": status, "output": [],
+            "error": error, "usage": null})
+    };
+    let error = json!({"code": "server_error", "message": "It broke."});
+    let asked = json!({"model": "echo", "input": "hi"});
+    let mut ids = Vec::new();
+    for (answer, kind, error_type) in [
+        (response("failed", error), "error", json!("provider_error")),
+        (response("incomplete", Value::Null), "completion", Value::Null),
+        // One that runs in the background has not ended yet.
+        (response("queued", Value::Null), "completion", Value::Null),
+    ] {
+        world.upstream.push(Answer::json(200, &answer));
+        let seen = world.gateway.client().post("/v1/responses", &asked).await;
+        assert_eq!((seen.code(), seen.json()), (200, answer));
+        let event = world.outcome(&seen).await;
+        assert_eq!(told(&event, &["event", "error_type"]), json!([kind, error_type]));
+        ids.push(seen.header("x-litellm-call-id").map(str::to_owned));
+    }
+    assert_eq!(world.upstream.requests().len(), 3, "none is tried again");
+    world.end(3).await;
+    // LiteLLM tells of all three as successes, with the response as it is.
+    let posts = litellm.items();
+    let seen: Vec<_> = posts.iter().map(|post| post["litellm_call_id"].as_str()).collect();
+    assert_eq!(seen, ids.iter().map(Option::as_deref).collect::<Vec<_>>());
+    let told: Vec<_> =
+        posts.iter().map(|p| json!([p["status"], p["response"]["status"]])).collect();
+    let all = ["failed", "incomplete", "queued"].map(|status| json!(["success", status]));
+    assert_eq!(told, all);
 }
 
 #[tokio::test]
