@@ -209,9 +209,15 @@ fn write_usage(json: &mut Json, usage: &str, has_nulls: bool, post: &Post<'_>) {
         json.value(Raw(usage));
         return;
     }
+    let is_anthropics = members.get("cache_read_input_tokens").is_some()
+        || members.get("cache_creation_input_tokens").is_some();
     json.open();
     for (name, value) in members.iter() {
         match name {
+            "prompt_tokens_details" if is_anthropics => {
+                json.name("prompt_tokens_details");
+                write_prompt_of_cache(json, &members);
+            }
             "completion_tokens_details" if has_nulls && value.starts_with('{') => {
                 json.name("completion_tokens_details");
                 write_details(json, value, &COMPLETION_DETAILS);
@@ -236,6 +242,39 @@ fn write_usage(json: &mut Json, usage: &str, has_nulls: bool, post: &Post<'_>) {
     if let (true, Some(cost), None) = (post.is_streamed_success(), post.cost(), members.get("cost"))
     {
         json.field("cost", cost.total);
+    }
+    json.close();
+}
+
+/// Writes what Anthropic counts of a prompt apart: what its cache held, what went into it, and the
+/// rest, which alone its own count of the input is.
+fn write_prompt_of_cache(json: &mut Json, usage: &Members<'_>) {
+    let details = usage.get("prompt_tokens_details").map(Members::of).unwrap_or_default();
+    let count = |value: Option<&str>| value.and_then(|value| value.parse::<u64>().ok());
+    let written = details.get("cache_creation_tokens");
+    let cached = count(details.get("cached_tokens")).unwrap_or_default();
+    let apart = cached.saturating_add(count(written).unwrap_or_default());
+    let prompt = count(usage.get("prompt_tokens"));
+    json.open();
+    json.field("audio_tokens", Null);
+    json.field("cache_write_tokens", written.map(Raw));
+    json.field("cached_tokens", details.get("cached_tokens").map(Raw));
+    json.field("text_tokens", prompt.and_then(|prompt| prompt.checked_sub(apart)));
+    json.nulls(&["image_tokens", "video_tokens", "initial_prompt_tokens"]);
+    json.field("cache_creation_tokens", written.map(Raw));
+    let by_time = usage.get("cache_creation").map(Members::of).unwrap_or_default();
+    if !by_time.is_empty() {
+        json.name("cache_creation_token_details");
+        json.open();
+        for name in [
+            "ephemeral_5m_input_tokens",
+            "ephemeral_30m_input_tokens",
+            "ephemeral_1h_input_tokens",
+            "ephemeral_12h_input_tokens",
+        ] {
+            json.field(name, by_time.get(name).map(Raw));
+        }
+        json.close();
     }
     json.close();
 }

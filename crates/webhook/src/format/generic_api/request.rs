@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use domain::call::Endpoint;
+use domain::{call::Endpoint, deployment::Dialect};
 
 use super::{hide::REDACTED, post::Post};
 use crate::format::json::{Json, Members, Null, Raw, Value, elements};
@@ -230,8 +230,14 @@ pub(super) fn write_parameters(json: &mut Json, post: &Post<'_>) {
             json.field_named(name, Raw(value));
         }
     }
+    // Of a plain message LiteLLM tells so where its provider was asked.
+    let is_plain_message = endpoint == Endpoint::Messages
+        && post.attempt.is_some_and(|attempt| attempt.deployment.dialect != Dialect::Mock)
+        && post.request.get("stream").is_none();
     if is_made {
         json.field("stream", post.call.stream);
+    } else if is_plain_message {
+        json.field("stream", false);
     }
     if is_made && post.call.stream {
         json.name("stream_options");

@@ -427,31 +427,36 @@ fn a_provider_s_error_is_told_in_litellm_s_words_and_codes() {
         ),
         (StreamCut, 502, "litellm.APIError: no", "500_PROVIDER_CONNECTION_ERROR"),
     ];
-    let told = |kind, status, text: &str, attempt| {
-        let failure = Failure::new(kind, status, text.to_owned());
-        let told = post(report(failed(sample::call(), failure, vec![attempt]), &json!({}), None));
-        assert_eq!(told["error_str"], told["error_information"]["error_message"]);
-        told["error_information"].clone()
-    };
     for (kind, status, message, code) in cases {
-        let information = told(kind, status, "no", sample::attempt());
+        let information = error_of(kind, status, "no", sample::attempt());
         assert_eq!(information["error_message"], message);
         assert_eq!(information["normalized_error"], code, "{message}");
     }
-    // Words of the message count more than the class.
+}
+
+/// What is told of the error of a call that was tried once.
+fn error_of(kind: FailureKind, status: u16, text: &str, attempt: ProviderAttempt) -> Value {
+    let failure = Failure::new(kind, status, text.to_owned());
+    let told = post(report(failed(sample::call(), failure, vec![attempt]), &json!({}), None));
+    assert_eq!(told["error_str"], told["error_information"]["error_message"]);
+    told["error_information"].clone()
+}
+
+#[test]
+fn words_of_an_error_count_more_than_its_class() {
     for (text, code) in [
         ("The model is currently overloaded", "503_PROVIDER_OVERLOADED"),
         ("the prompt is too long: 9 tokens", "400_CONTEXT_WINDOW_EXCEEDED"),
         ("Missing required parameter: 'model'", "400_MISSING_REQUIRED_PARAMETER"),
         ("it timed out", "408_UPSTREAM_TIMEOUT"),
     ] {
-        let information = told(BadRequest, 400, text, sample::attempt());
+        let information = error_of(FailureKind::BadRequest, 400, text, sample::attempt());
         assert_eq!(information["normalized_error"], code, "{text}");
     }
     let mut attempt = sample::attempt();
     let deployment = Arc::make_mut(&mut attempt.deployment);
     (deployment.provider, deployment.dialect) = ("anthropic".into(), Dialect::Anthropic);
-    let information = told(ProviderError, 529, "Overloaded", attempt);
+    let information = error_of(FailureKind::ProviderError, 529, "Overloaded", attempt);
     assert_eq!(
         json!([information["error_code"], information["error_message"]]),
         json!(["500", "litellm.InternalServerError: AnthropicException - Overloaded"])
@@ -484,6 +489,23 @@ fn what_a_provider_did_not_count_apart_is_null() {
         let details = &told["response"]["usage"]["prompt_tokens_details"];
         assert_eq!(details == &nulls, is_whole, "{endpoint:?}, {stream}: {details}");
     }
+}
+
+#[test]
+fn anthropic_s_prompt_is_told_by_what_its_cache_did() {
+    let usage = json!({"prompt_tokens": 325, "completion_tokens": 60, "total_tokens": 385,
+        "prompt_tokens_details": {"cached_tokens": 200, "cache_creation_tokens": 100},
+        "cache_creation_input_tokens": 100, "cache_read_input_tokens": 200,
+        "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 0}});
+    let report = report(sample::facts(call(Endpoint::Messages)), &json!({}), Some(&json!({})));
+    let told = post(Report { usage_json: Some(usage.to_string()), ..report });
+    let details = json!({"audio_tokens": null, "cache_write_tokens": 100, "cached_tokens": 200,
+        "text_tokens": 25, "image_tokens": null, "video_tokens": null, "initial_prompt_tokens": null,
+        "cache_creation_tokens": 100, "cache_creation_token_details": {
+            "ephemeral_5m_input_tokens": 100, "ephemeral_30m_input_tokens": null,
+            "ephemeral_1h_input_tokens": 0, "ephemeral_12h_input_tokens": null}});
+    assert_eq!(told["metadata"]["usage_object"]["prompt_tokens_details"], details);
+    assert_eq!(told["response"]["usage"]["prompt_tokens_details"], details);
 }
 
 #[test]
