@@ -43,9 +43,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Unused connections kept for one receiver.
 const IDLE_CONNECTIONS_MAX: usize = 32;
 
-/// Clients kept for destinations with TLS settings of their own; the oldest goes first, and is made
-/// again when it is needed.
-const OWN_TLS_CLIENTS_MAX: usize = 64;
+/// Clients kept for destinations with TLS settings of their own; the one that was not used for
+/// longest goes first, and is made again when it is needed.
+const OWN_TLS_CLIENTS_MAX: usize = 256;
 
 pub(super) type HttpClient = Client<Connector, Pieces>;
 
@@ -82,7 +82,7 @@ pub(super) struct Clients {
     roots: Arc<RootCertStore>,
     private: HttpClient,
     strict: HttpClient,
-    /// With TLS settings of their own, the newest last.
+    /// With TLS settings of their own, the last used last.
     own: Mutex<VecDeque<(Tls, bool, HttpClient)>>,
 }
 
@@ -117,9 +117,11 @@ impl Clients {
             return Ok(if allow_private { &self.private } else { &self.strict }.clone());
         };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = own.iter();
-        if let Some((.., client)) = known.find(|(t, a, _)| t == tls && *a == allow_private) {
-            return Ok(client.clone());
+        let index = own.iter().position(|(t, a, _)| t == tls && *a == allow_private);
+        if let Some(used) = index.and_then(|index| own.remove(index)) {
+            let client = used.2.clone();
+            own.push_back(used);
+            return Ok(client);
         }
         let made = client(&self.way, allow_private, &config(&self.roots, tls)?);
         if own.len() == OWN_TLS_CLIENTS_MAX {
@@ -184,4 +186,29 @@ fn client(way: &Way, allow_private: bool, tls: &Arc<ClientConfig>) -> HttpClient
         // Receivers that compare names by case expect the documents' spelling.
         .http1_title_case_headers(true)
         .build(Connector::new(way.clone(), allow_private, Arc::clone(tls)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings that differ from others in their text only.
+    fn tls(number: usize) -> Tls {
+        let root = include_str!("../../tests/data/root.pem");
+        Tls { roots: Some(format!("{root}{}", "\n".repeat(number))), client: None }
+    }
+
+    #[test]
+    fn of_too_many_clients_the_one_that_was_not_used_for_longest_goes() {
+        let clients = Clients::new(Egress::bundled()).unwrap();
+        for number in 0..OWN_TLS_CLIENTS_MAX {
+            clients.get(false, Some(&tls(number))).unwrap();
+        }
+        clients.get(false, Some(&tls(0))).unwrap();
+        clients.get(false, Some(&tls(OWN_TLS_CLIENTS_MAX))).unwrap();
+        let own = clients.own.lock().unwrap();
+        let is_kept = |number| own.iter().any(|(kept, ..)| *kept == tls(number));
+        assert_eq!(own.len(), OWN_TLS_CLIENTS_MAX);
+        assert_eq!([0, 1, 2].map(is_kept), [true, false, true]);
+    }
 }
