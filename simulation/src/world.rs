@@ -369,18 +369,15 @@ impl World {
 
     fn resume_all(&mut self) {
         let Some(life) = &self.life else { return };
-        let disabled: Vec<_> = life
-            .control
-            .destinations()
-            .into_iter()
-            .flat_map(|status| {
-                let backup = status.destination.backup.as_ref().map(|backup| backup.name.clone());
-                let own = status.disabled.is_some().then(|| status.destination.name.clone());
-                own.into_iter().chain(backup)
-            })
-            .collect();
         let stored: Vec<_> = lock(&self.disk).switches.keys().cloned().collect();
-        for name in disabled.into_iter().filter(|name| stored.contains(name)) {
+        let mut disabled = Vec::new();
+        for LaneStatus { destination, disabled: why, .. } in life.control.destinations() {
+            // A switch that a failing disk did not take holds as long as the process lives.
+            disabled.extend(why.is_some().then(|| destination.name.clone()));
+            let backup = destination.backup.iter().map(|backup| backup.name.clone());
+            disabled.extend(backup.filter(|name| stored.contains(name)));
+        }
+        for name in disabled {
             self.resume(name);
         }
     }
