@@ -364,11 +364,14 @@ fn apply(
     let is_sound = |key: &str| !problems.iter().any(|problem| problem.is_in(key));
     let before = record.spec.clone();
     let mut merged = object(&before);
-    for (key, value) in changes.iter().filter(|(key, _)| *key != "secret" && is_sound(key)) {
-        if value.is_null() {
-            merged.remove(key);
-        } else {
-            merged.insert(key.clone(), value.clone());
+    let sound = object(&given);
+    for (key, value) in changes.iter().filter(|(key, _)| *key != "secret") {
+        // Of a setting with a mistake in it, the rest is looked at for more.
+        let value = if is_sound(key) { Some(value) } else { sound.get(key) };
+        match value {
+            Some(Value::Null) => drop(merged.remove(key)),
+            Some(value) => drop(merged.insert(key.clone(), value.clone())),
+            None => {}
         }
     }
     record.spec = read_fields(&merged).map_err(ServiceError::Invalid)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use serde_json::{Value, json};
 use testkit::Reply;
 
-use crate::manage::{Managed, OPEN, is_for, is_signed_with};
+use crate::manage::{Managed, OPEN, is_for, is_signed_with, nobody};
 
 #[tokio::test]
 async fn a_destination_gets_what_happens_from_its_creation_on_signed_with_the_secret_shown_once() {
@@ -245,7 +245,7 @@ async fn a_test_sends_each_format_s_own_body_and_says_what_came_of_it() {
     let failed = world.expect(200, "POST", "/api/destinations/event/test", None).await;
     let expected = (&json!(false), &json!(503), &json!("closed for today"));
     assert_eq!((&failed["passed"], &failed["status"], &failed["answer_start"]), expected);
-    let nobody = json!({"name": "nobody", "url": "http://127.0.0.1:1/"});
+    let nobody = json!({"name": "nobody", "url": nobody()});
     world.expect(201, "POST", "/api/destinations", Some(nobody)).await;
     let failed = world.expect(200, "POST", "/api/destinations/nobody/test", None).await;
     assert!(failed["passed"] == false && failed["error"].is_string(), "{failed}");

@@ -133,7 +133,7 @@ async fn our_own_door_says_what_is_wrong_with_a_destination() {
 async fn our_own_door_says_what_cannot_be_done_with_a_destination() {
     let world = furnished().await;
     let large = " ".repeat(300 << 10);
-    let cases: [Case<'_>; 36] = [
+    let cases: [Case<'_>; 37] = [
         ("GET", "/api/destination", ""),
         ("GET", "/api/destinations/", ""),
         ("GET", "/api/destinations/nobody", ""),
@@ -154,6 +154,11 @@ async fn our_own_door_says_what_cannot_be_done_with_a_destination() {
         ("PATCH", "/api/destinations/audit", r#"{"secret": null}"#),
         ("PATCH", "/api/destinations/audit", r#"{"format": "otlp", "log_format": "ndjson"}"#),
         ("PATCH", "/api/destinations/audit", r#"{"created_at": null, "sampel_rate": 1}"#),
+        (
+            "PATCH",
+            "/api/destinations/audit",
+            r#"{"filters": {"completion": {"min_token": 1}, "error": {"min_tokens": 1}}}"#,
+        ),
         ("DELETE", "/api/destinations/nobody", ""),
         ("DELETE", "/api/destinations/filed", ""),
         ("POST", "/api/destinations/nobody/test", ""),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{Reply, client::chat_body};
 
-use crate::manage::{APP, MASTER, Managed, hexadecimal, is_for};
+use crate::manage::{APP, MASTER, Managed, hexadecimal, is_for, nobody};
 
 const ROOT: &str = "/v1/webhooks";
 
@@ -222,6 +222,8 @@ async fn a_destination_is_judged_when_it_is_tested_and_not_before() {
     world.receiver.set_default(Reply::status(503));
     let status = "Test webhook failed: Webhook test failed with status 503: Service Unavailable";
     assert_eq!(failed(&world.url("down")).await, status);
-    let refused = failed("http://127.0.0.1:1/").await;
-    assert!(refused.starts_with("Test webhook failed: "), "{refused}");
+    let refused = failed(&nobody()).await;
+    assert!(refused.starts_with("Test webhook failed: could not connect"), "{refused}");
+    let port = failed("https://receiver.example:25/").await;
+    assert!(port.starts_with("Test webhook failed: url has port 25"), "{port}");
 }

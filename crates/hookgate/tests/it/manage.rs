@@ -130,6 +130,12 @@ hookgate: {{ballast_bytes: 0}}
     }
 }
 
+/// A URL on this machine at which nobody listens.
+pub(crate) fn nobody() -> String {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    format!("http://{}/", taken.local_addr().expect("it is bound"))
+}
+
 /// Whether a POST was for a destination.
 pub(crate) fn is_for(arrival: &Arrival, name: &str) -> bool {
     arrival.path.ends_with(&format!("?{name}"))
