@@ -119,6 +119,8 @@ pub(crate) struct Lane {
     pub(crate) ending: Option<Ending>,
     pub(crate) view: Arc<View>,
     pub(crate) delivered_at: Option<Timestamp>,
+    /// Of a bounded lane: when its destination's own lane last delivered, as far as it looked.
+    pub(crate) own_delivered_at: Option<Timestamp>,
     pub(crate) delivered: u64,
     pub(crate) given_up: u64,
     /// When the first attempt failed since the last success.
@@ -176,6 +178,7 @@ impl Lane {
             ending: None,
             view,
             delivered_at: None,
+            own_delivered_at: None,
             delivered: 0,
             given_up: 0,
             failing_since: None,
@@ -217,6 +220,7 @@ impl Lane {
             self.launch();
             self.begin_settling();
             self.publish();
+            self.learn_from_its_destination();
             self.bury_the_last();
             if self.is_done() || self.is_at_its_end() {
                 break;

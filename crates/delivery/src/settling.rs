@@ -212,18 +212,25 @@ impl Lane {
         }
     }
 
-    fn delivered(&mut self, running: Running, now: Timestamp) {
-        let most = self.pace(running.target).limit();
-        if let Some(down_since) = self.breaker(running.target).succeeded(most) {
-            self.taken_for_back(running.target, down_since, now);
+    /// A bounded lane may hold nothing but what its receiver never takes, and take that for an outage.
+    /// What the destination's own lane delivers meanwhile shows that it is none, as another delivery
+    /// of this lane would. Of a backup nobody knows which of the two took it.
+    pub(crate) fn learn_from_its_destination(&mut self) {
+        let Some(bounds) = self.bounds.as_ref().filter(|_| self.backup.is_none()) else { return };
+        let own = self.shared.roster.view(&bounds.replay.destination);
+        let delivered_at = own.and_then(|view| view.standing().delivered_at);
+        if delivered_at > self.own_delivered_at {
+            self.own_delivered_at = delivered_at;
+            if self.primary_breaker.open_since() < delivered_at && self.primary_breaker.is_open() {
+                self.receiver_took_one(Target::Primary, self.now());
+            }
         }
+    }
+
+    fn delivered(&mut self, running: Running, now: Timestamp) {
         self.delivered_at = Some(now);
         self.delivered += 1;
-        self.failing_since = None;
-        for waiting in self.shelf.passed() {
-            let reason = waiting.reason.clone();
-            self.bury_waiting(waiting, reason, now);
-        }
+        self.receiver_took_one(running.target, now);
         match running.work {
             Work::Delivery(delivery) => self.release(&delivery),
             Work::Piece(piece) => {
@@ -233,6 +240,19 @@ impl Lane {
                 let released = self.streams.sent(piece.call_id());
                 self.take_released(released);
             }
+        }
+    }
+
+    /// The receiver is up, and what is out of attempts is given up.
+    fn receiver_took_one(&mut self, target: Target, now: Timestamp) {
+        let most = self.pace(target).limit();
+        if let Some(down_since) = self.breaker(target).succeeded(most) {
+            self.taken_for_back(target, down_since, now);
+        }
+        self.failing_since = None;
+        for waiting in self.shelf.passed() {
+            let reason = waiting.reason.clone();
+            self.bury_waiting(waiting, reason, now);
         }
     }
 

@@ -14,6 +14,12 @@ pub mod demo;
 
 pub mod dead_letters;
 
+pub mod replay;
+
+mod api;
+
+mod table;
+
 pub mod docs;
 
 pub mod verify;
@@ -44,6 +50,8 @@ pub enum Command {
     Demo,
     /// List deliveries that were given up, or send them again
     DeadLetters(dead_letters::Args),
+    /// Send ranges of the journal once more, by a running gateway
+    Replay(replay::Args),
     /// Write a page for each pre-configured callback
     Docs(docs::Args),
     /// Say whether a delivery that a receiver got is genuine and fresh
@@ -59,6 +67,7 @@ impl Cli {
             Some(Command::Check(args)) => check::run(args, environment, out),
             Some(Command::Demo) => demo::run(out),
             Some(Command::DeadLetters(args)) => dead_letters::run(args, out),
+            Some(Command::Replay(args)) => replay::run(args, &environment, out),
             Some(Command::Docs(args)) => docs::run(&args, out),
             Some(Command::Verify(args)) => verify::run(args, environment, out),
         }

@@ -117,6 +117,7 @@ macro_rules! conformance_tests {
             deliveries_are_found_by_destination_state_event_and_time,
             a_batch_that_was_delivered_is_found_by_each_event_that_it_carried,
             attempts_that_count_differ_from_those_that_were_made,
+            what_failed_and_was_settled_otherwise_does_not_wait,
             what_has_no_attempt_is_listed_after_what_has_one,
             a_delivery_is_shown_with_its_attempts_and_events,
         ]);

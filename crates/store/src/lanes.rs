@@ -116,15 +116,22 @@ pub enum DeliveryState {
     Waiting,
     /// It was given up, and stands in the dead letters.
     Dead,
+    /// It failed, and its events went on in other deliveries: in halves of it, or in batches that were
+    /// cut anew after a restart.
+    Replaced,
 }
 
 impl DeliveryState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Delivered, Self::Waiting, Self::Dead, Self::Replaced];
+
     /// The text form.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Waiting => "waiting",
             Self::Dead => "dead",
+            Self::Replaced => "replaced",
         }
     }
 }

@@ -4,6 +4,7 @@ use domain::{
     carried::Carried,
     delivery::{Attempt, EventRef},
     id::{DeliveryId, DestinationName},
+    record::Sequence,
     time::Timestamp,
 };
 use store::lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, DeliveryState};
@@ -80,11 +81,7 @@ pub(super) fn detail(
             number: *number,
             destination: lane.clone(),
             id: id.clone(),
-            state: if last.result.starts_with("delivered") {
-                DeliveryState::Delivered
-            } else {
-                DeliveryState::Waiting
-            },
+            state: without_row(last, rows.cursor),
             attempts: last.number,
             made,
             last: Some(last.clone()),
@@ -97,6 +94,17 @@ pub(super) fn detail(
     let attempts = attempts.into_iter().map(|(_, attempt)| attempt.clone()).collect();
     let events = exception.map(|exception| exception.events.to_vec()).unwrap_or_default();
     Some(DeliveryDetail { row, attempts, events })
+}
+
+fn without_row(last: &Attempt, cursor: Option<Sequence>) -> DeliveryState {
+    let first = last.carried.places().next().map(|place| place.sequence);
+    if last.result.starts_with("delivered") {
+        DeliveryState::Delivered
+    } else if first.unwrap_or_default() <= cursor.unwrap_or_default() {
+        DeliveryState::Replaced
+    } else {
+        DeliveryState::Waiting
+    }
 }
 
 /// A page of deliveries, newest first.

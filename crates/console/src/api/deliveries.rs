@@ -16,7 +16,11 @@ use serde::Serialize;
 use store::lanes::{DeliveryDetail, DeliveryQuery, DeliveryRow, DeliveryState};
 use utoipa::ToSchema;
 
-use super::{events::parse_state, moment, view::TimingsView};
+use super::{
+    events::{STATES, parse_state},
+    moment,
+    view::TimingsView,
+};
 use crate::{
     find::{DeliverySearch, FindError, deliveries, events_of},
     problem::{FieldProblem, Kind, Problem},
@@ -76,6 +80,9 @@ enum StateName {
     Waiting,
     /// It was given up: a dead letter.
     Dead,
+    /// It failed, and its events went on in other deliveries: in halves of it, or in batches that were
+    /// cut anew after a restart.
+    Replaced,
 }
 
 /// One try to send a delivery.
@@ -125,7 +132,7 @@ pub(crate) struct DeliveryDetailView {
         ("destination" = Option<String>, Query,
          description = "To this destination, also by its replays; or of the replay of this id"),
         ("state" = Option<String>, Query, example = "dead",
-         description = "In this state: `delivered`, `waiting` or `dead`"),
+         description = "In this state: `delivered`, `waiting`, `dead` or `replaced`"),
         ("event" = Option<String>, Query, description = "Carrying the event of this id"),
         ("type" = Option<String>, Query, example = "completion",
          description = "Carrying an event of this type"),
@@ -163,7 +170,7 @@ pub(crate) async fn list(
         model: given.text("model"),
         key: given.text("key"),
         query: DeliveryQuery {
-            state: given.parsed("state", "one of delivered, waiting, dead", parse_state),
+            state: given.parsed("state", STATES, parse_state),
             event: given.text("event").as_deref().map(EventId::from_stored),
             status: given.parsed("status", "a status from 100 to 599", parse_status),
             reason: given.text("reason"),
@@ -302,6 +309,7 @@ impl DeliveryView {
                 DeliveryState::Delivered => StateName::Delivered,
                 DeliveryState::Waiting => StateName::Waiting,
                 DeliveryState::Dead => StateName::Dead,
+                DeliveryState::Replaced => StateName::Replaced,
             },
             attempts,
             attempts_counted: row.attempts,

@@ -32,6 +32,9 @@ const LIMITS: (usize, usize) = (50, 200);
 /// Deliveries that are shown with one event, at most.
 const DELIVERIES_MAX: usize = 200;
 
+/// What a state's name should be.
+pub(super) const STATES: &str = "one of delivered, waiting, dead, replaced";
+
 /// A page of events.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EventList {
@@ -144,6 +147,7 @@ impl From<DeliveryState> for EventDeliveryState {
             DeliveryState::Delivered => Self::Delivered,
             DeliveryState::Waiting => Self::Waiting,
             DeliveryState::Dead => Self::Dead,
+            DeliveryState::Replaced => Self::Settled,
         }
     }
 }
@@ -168,7 +172,7 @@ impl From<DeliveryState> for EventDeliveryState {
         ("destination" = Option<String>, Query,
          description = "Those that this destination wants"),
         ("state" = Option<String>, Query, example = "dead",
-         description = "Those with a delivery in this state: `delivered`, `waiting` or `dead`"),
+         description = "Those with a delivery in this state: `delivered`, `waiting`, `dead` or `replaced`"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
          description = "At most so many. Default: 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
@@ -206,7 +210,7 @@ async fn read_search(console: &Console, query: Option<&str>) -> Result<Search, P
         since: query.time("since"),
         until: query.time("until"),
         destination: None,
-        state: query.parsed("state", "one of delivered, waiting, dead", parse_state),
+        state: query.parsed("state", STATES, parse_state),
         before: query.parsed("cursor", "the `next` of an earlier page", Position::parse),
         limit: query.limit(LIMITS.0, LIMITS.1),
     };
@@ -233,9 +237,7 @@ fn parse_types(text: &str) -> Option<Vec<EventType>> {
 
 /// A delivery's state by its name.
 pub(crate) fn parse_state(text: &str) -> Option<DeliveryState> {
-    [DeliveryState::Delivered, DeliveryState::Waiting, DeliveryState::Dead]
-        .into_iter()
-        .find(|state| state.as_str() == text)
+    DeliveryState::ALL.into_iter().find(|state| state.as_str() == text)
 }
 
 /// Shows an event
@@ -282,7 +284,9 @@ async fn deliveries(console: &Console, event: &Event) -> Result<Vec<EventDeliver
     };
     let rows = console.lanes.deliveries(query).await.map_err(FindError::from)?;
     let replays = Replays::read(console).await?;
-    let mut told: Vec<_> = rows.iter().map(|row| EventDelivery::of_row(row, &replays)).collect();
+    // What was replaced is told by what replaced it.
+    let rows = rows.iter().filter(|row| row.state != DeliveryState::Replaced);
+    let mut told: Vec<_> = rows.map(|row| EventDelivery::of_row(row, &replays)).collect();
     for known in console.all().await? {
         let (Ok(destination), Some(status)) = (known.destination, known.status) else { continue };
         let name = destination.name.as_str();

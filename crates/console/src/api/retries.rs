@@ -55,6 +55,9 @@ pub(crate) async fn retry(
         DeliveryState::Delivered => {
             return conflict(format!("`{id}` was delivered; only dead letters are sent again"));
         }
+        DeliveryState::Replaced => {
+            return conflict(format!("`{id}` went on in other deliveries; its events tell which"));
+        }
         DeliveryState::Waiting => {
             let due = found.row.due_at.map_or("soon".to_owned(), moment);
             return conflict(format!("`{id}` waits for its next attempt, due {due}"));

@@ -318,3 +318,28 @@ async fn a_replay_goes_on_as_its_destination_is_now() {
     let all = [told(&old.arrivals(), "lane"), told(&new.arrivals(), "lane")].concat();
     assert!(ids.iter().all(|id| all.contains(id)), "{all:?}");
 }
+
+#[tokio::test]
+async fn a_replay_of_nothing_but_what_is_refused_ends_once_its_destination_delivers_beside_it() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let ids = world.calls(8).await;
+    wait_told(&receiver, "lane", &ids).await;
+    world.wait_settled("lane").await;
+    for id in &ids {
+        receiver.answer_to(id, Reply::status(500));
+    }
+    let replay = world.control.replay(all(&world, "lane")).await.unwrap();
+    let ended = tokio::time::timeout(testkit::DEADLINE, async {
+        loop {
+            // The receiver is up, which the replay alone does not see.
+            let passes = world.calls(1).await;
+            wait_told(&receiver, "lane", &passes).await;
+            let seen = world.control.replays().await.unwrap().remove(0);
+            if seen.state == ReplayState::Finished {
+                break (seen.delivered, seen.given_up);
+            }
+        }
+    });
+    assert_eq!(ended.await.expect("the replay ends in time"), (0, 8), "{}", replay.id);
+}

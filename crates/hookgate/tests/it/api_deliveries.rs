@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use testkit::Reply;
 
-use crate::manage::{Managed, OPEN, is_for};
+use crate::manage::{MASTER, Managed, OPEN, is_for};
 
 /// The id of a call's completion.
 fn completion(request_id: &str) -> String {
@@ -32,7 +32,7 @@ impl Managed {
                 tokio::task::yield_now().await;
             }
         });
-        listed.await.unwrap_or_else(|_| panic!("{query} finds {count} deliveries in time"))
+        listed.await.expect("so many deliveries are found in time")
     }
 
     /// The replay once it has ended.
@@ -319,4 +319,46 @@ async fn a_replay_is_paused_and_resumed_by_itself_and_rests_with_its_destination
     }
     world.expect(409, "POST", &format!("{path}/pause"), None).await;
     world.expect(404, "POST", "/api/replays/replay_x/pause", None).await;
+}
+
+#[tokio::test]
+async fn the_command_line_replays_by_a_running_gateway() {
+    let world = Managed::new().await;
+    world.make("audit", json!({})).await;
+    let calls = [world.call("echo").await, world.call("other").await];
+    for call in &calls {
+        world.told("audit", call).await;
+    }
+    let url = world.gateway.url();
+    let replay = async |key: &str, args: &[&str]| {
+        let args = [&["replay", "--gateway", &url], args].concat();
+        let mut command = world.gateway.setup.command(&args);
+        let output = command.env("HOOKGATE_MASTER_KEY", key).output().await;
+        let output = output.expect("the binary was built for this test");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let range = ["start", "--destination", "audit", "--from", "1", "--model", "oth*"];
+    let (is_done, said) = replay(MASTER, &[&range[..], &["--dry-run"]].concat()).await;
+    assert!(is_done && said.starts_with("1 events in 1 bodies would go to audit."), "{said}");
+    assert!(said.contains("webhook-signature: ") && said.contains(&calls[1]), "{said}");
+    assert_eq!(replay(MASTER, &["list"]).await, (true, "There are no replays.\n".to_owned()));
+
+    let before = world.receiver.arrivals().len();
+    let (is_done, said) = replay(MASTER, &range).await;
+    assert!(is_done && said.starts_with("Replay replay_"), "{said}");
+    let id = said.split_whitespace().nth(1).expect("it is named");
+    assert_eq!(world.finished(id).await["delivered"], 1);
+    assert_eq!(world.receiver.arrivals().len(), before + 1);
+    let (is_done, said) = replay(MASTER, &["list"]).await;
+    assert!(is_done && said.contains(id) && said.contains("finished"), "{said}");
+    let (is_done, said) = replay(MASTER, &["remove", id]).await;
+    assert!(is_done, "{said}");
+
+    let (is_done, said) = replay("sk-wrong", &["list"]).await;
+    assert!(!is_done && said.contains("HOOKGATE_MASTER_KEY"), "{said}");
+    let wrong = ["start", "--destination", "nobody", "--from", "noon"];
+    let (is_done, said) = replay(MASTER, &wrong).await;
+    assert!(!is_done && said.contains("destination: is not the name"), "{said}");
+    assert!(said.contains("from: must be a time"), "{said}");
 }

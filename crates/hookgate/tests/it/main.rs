@@ -8,6 +8,7 @@ mod anthropic;
 mod api;
 mod api_deliveries;
 mod api_events;
+mod api_operations;
 mod bad_input;
 mod bad_requests;
 mod budgets;

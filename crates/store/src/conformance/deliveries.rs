@@ -179,6 +179,25 @@ pub async fn a_batch_that_was_delivered_is_found_by_each_event_that_it_carried(
     assert_eq!(detail.expect("it is stored").row, rows[0]);
 }
 
+pub async fn what_failed_and_was_settled_otherwise_does_not_wait(engine: &mut dyn Engine) {
+    let lanes = open(engine);
+    let batch = Attempt {
+        carried: Carried::of(&(5..8).flat_map(events).collect::<Vec<_>>()),
+        ..tried(2, 1, "status 503")
+    };
+    let settlement = Settlement { attempts: vec![batch], ..moved_to(4) };
+    settle(&*lanes, "a", settlement).await;
+    for (cursor, state) in [(4, DeliveryState::Waiting), (5, DeliveryState::Replaced)] {
+        settle(&*lanes, "a", moved_to(cursor)).await;
+        let rows = list(&*lanes, DeliveryQuery::default()).await;
+        assert_eq!(rows[0].state, state);
+        let detail = lanes.delivery(&lane("a"), &delivery(2)).await.expect("readable");
+        assert_eq!(detail.expect("it is stored").row, rows[0]);
+        let of_state = DeliveryQuery { state: Some(state), ..DeliveryQuery::default() };
+        assert_eq!(list(&*lanes, of_state).await.len(), 1);
+    }
+}
+
 pub async fn attempts_that_count_differ_from_those_that_were_made(engine: &mut dyn Engine) {
     let lanes = open(engine);
     let failed = (0..4).map(|_| tried(3, 1, "timeout")).collect();

@@ -171,11 +171,7 @@ pub(super) fn detail(
         }
         (None, Some((number, last))) => Exception {
             number: *number,
-            state: if last.result.starts_with(DeliveryState::Delivered.as_str()) {
-                DeliveryState::Delivered
-            } else {
-                DeliveryState::Waiting
-            },
+            state: without_row(last, rows::cursor(db, lane)?),
             events: Vec::new(),
             attempts: last.number,
             reason: last.result.clone(),
@@ -203,6 +199,19 @@ pub(super) fn detail(
     Ok(Some(DeliveryDetail { row, attempts, events: stands.events }))
 }
 
+/// How a delivery stands that has no row of its own. What the cursor has passed is settled, so one that
+/// failed is not owed as it was.
+fn without_row(last: &Attempt, cursor: Option<Sequence>) -> DeliveryState {
+    let first = last.carried.places().next().map(|place| place.sequence);
+    if last.result.starts_with(DeliveryState::Delivered.as_str()) {
+        DeliveryState::Delivered
+    } else if first.unwrap_or_default() <= cursor.unwrap_or_default() {
+        DeliveryState::Replaced
+    } else {
+        DeliveryState::Waiting
+    }
+}
+
 fn attempt(row: &Row<'_>) -> Result<Attempt> {
     Ok(Attempt {
         delivery: rows::id(row)?,
@@ -227,7 +236,7 @@ fn attempt(row: &Row<'_>) -> Result<Attempt> {
 
 fn state(row: &Row<'_>) -> Result<DeliveryState> {
     let text = row.get_ref("state")?.as_str()?;
-    [DeliveryState::Delivered, DeliveryState::Waiting, DeliveryState::Dead]
+    DeliveryState::ALL
         .into_iter()
         .find(|state| state.as_str() == text)
         .ok_or_else(|| rows::misfit(format!("`{text}` is no state").into()))
