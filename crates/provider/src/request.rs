@@ -55,6 +55,60 @@ pub fn passthrough(
     splice_pieces(body, scan, &edits)
 }
 
+/// The body with what a deployment's configuration sets and the caller did not, as far as the API
+/// knows it; the same body if that is nothing. `defaults` are names and JSON.
+pub fn with_defaults(
+    endpoint: Endpoint,
+    body: &Bytes,
+    scan: &Scan,
+    defaults: &[(String, String)],
+) -> Bytes {
+    let has = |key: &str| scan.member(body, key).is_some();
+    // Two names of one thing: a provider refuses a request that has both.
+    let is_given = |key: &str| match key {
+        "max_tokens" | "max_completion_tokens" => has("max_tokens") || has("max_completion_tokens"),
+        key => has(key),
+    };
+    let set: Vec<_> = defaults
+        .iter()
+        .filter(|(key, _)| is_default_of(endpoint, key) && !is_given(key))
+        .map(|(key, value)| Edit::Set { key, value })
+        .collect();
+    if set.is_empty() { body.clone() } else { splice(body, scan, &set) }
+}
+
+/// Whether an API takes a default of that name. What is none of those that the APIs differ in is
+/// the user's own, and goes to all.
+fn is_default_of(endpoint: Endpoint, key: &str) -> bool {
+    let is_chats_alone = matches!(
+        key,
+        "max_completion_tokens"
+            | "parallel_tool_calls"
+            | "reasoning_effort"
+            | "response_format"
+            | "verbosity"
+    );
+    let is_completions = matches!(
+        key,
+        "frequency_penalty" | "logit_bias" | "n" | "presence_penalty" | "seed" | "stop"
+    );
+    match endpoint {
+        Endpoint::ChatCompletions => true,
+        Endpoint::TextCompletions => !is_chats_alone && key != "thinking",
+        Endpoint::Messages => !is_chats_alone && !is_completions,
+        Endpoint::Responses => {
+            !is_completions
+                && (key == "parallel_tool_calls" || !is_chats_alone)
+                && !matches!(key, "max_tokens" | "thinking")
+        }
+        Endpoint::Embeddings => {
+            !is_chats_alone
+                && !is_completions
+                && !matches!(key, "max_tokens" | "thinking" | "temperature" | "top_p")
+        }
+    }
+}
+
 /// What a provider gets of `metadata`.
 enum Metadata {
     Whole,
@@ -249,6 +303,33 @@ mod tests {
         }
         let streamed = r#"{"model":"gpt-4o","stream":true}"#;
         assert_eq!(asked(streamed, false), streamed);
+    }
+
+    #[test]
+    fn defaults_fill_in_what_the_caller_left_out_and_the_api_knows() {
+        let defaults = [("temperature", "0.2"), ("max_tokens", "9"), ("seed", "1"), ("own", "[]")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let cases = [
+            (
+                Endpoint::ChatCompletions,
+                r#"{"model":"m"}"#,
+                r#"{"temperature":0.2,"max_tokens":9,"seed":1,"own":[],"model":"m"}"#,
+            ),
+            (
+                Endpoint::ChatCompletions,
+                r#"{"temperature":null,"max_completion_tokens":3,"own":{}}"#,
+                r#"{"seed":1,"temperature":null,"max_completion_tokens":3,"own":{}}"#,
+            ),
+            (Endpoint::Messages, "{}", r#"{"temperature":0.2,"max_tokens":9,"own":[]}"#),
+            (Endpoint::Responses, "{}", r#"{"temperature":0.2,"own":[]}"#),
+            (Endpoint::Embeddings, r#"{"own":1}"#, r#"{"own":1}"#),
+        ];
+        for (endpoint, body, expected) in cases {
+            let body = Bytes::from_static(body.as_bytes());
+            let scan = scan(&body).unwrap();
+            let filled = with_defaults(endpoint, &body, &scan, &defaults);
+            assert_eq!(String::from_utf8(filled.into()).unwrap(), expected, "{endpoint:?}");
+        }
     }
 
     #[test]

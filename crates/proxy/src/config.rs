@@ -63,6 +63,8 @@ pub struct Deployment {
     pub credential: Credential,
     /// Headers of the user's own for the provider (`extra_headers`).
     pub extra_headers: Vec<(String, Secret)>,
+    /// Fields of requests to it that the caller leaves out: names, and JSON.
+    pub defaults: Vec<(String, String)>,
     /// As in [`Routing::timeout`], which holds if this is absent.
     pub timeout: Option<Duration>,
     /// As in [`Routing::stream_timeout`], which holds if this is absent.

@@ -139,6 +139,7 @@ pub(crate) fn deployment(base_url: &str) -> Deployment {
         base_url,
         credential: Credential::None,
         extra_headers: Vec::new(),
+        defaults: Vec::new(),
         timeout: None,
         stream_timeout: None,
         num_retries: None,

@@ -18,7 +18,7 @@ use provider::{
     failure::{error_body, of_whole_answer},
     mock,
     protocol::{self, Pair, pair},
-    request::passthrough,
+    request::{passthrough, with_defaults},
     scan::Scan,
     stream::{self, CallerStream},
 };
@@ -317,19 +317,31 @@ fn provider_request(
 ) -> Result<http::Request<RequestBody>, Refused> {
     let model = &deployment.facts.model;
     let endpoint = open.call.endpoint;
+    let filled = filled(endpoint, request, deployment);
+    let (asked, scan) = filled.as_ref().map_or((&request.body, &request.scan), |(b, s)| (b, s));
     let (path, body) = match way(open, deployment) {
         Pair::Translate => {
-            let body = vec![anthropic::request(&request.body, model)?];
+            let body = vec![anthropic::request(asked, model)?];
             (protocol::path(Endpoint::Messages), body)
         }
         Pair::Passthrough => {
             let ask_usage = open.call.stream && deployment.include_usage;
-            let body = passthrough(endpoint, &request.body, &request.scan, model, ask_usage);
+            let body = passthrough(endpoint, asked, scan, model, ask_usage);
             (protocol::path(endpoint), body)
         }
         Pair::Unsupported => return Err(protocol::unsupported(endpoint, &deployment.facts).into()),
     };
     Ok(addressed(deployment, endpoint, path, &request.headers, body)?)
+}
+
+/// The caller's body with the deployment's defaults, if it has any.
+fn filled(endpoint: Endpoint, request: &Request, deployment: &Deployment) -> Option<(Bytes, Scan)> {
+    if deployment.defaults.is_empty() {
+        return None;
+    }
+    let body = with_defaults(endpoint, &request.body, &request.scan, &deployment.defaults);
+    let scan = provider::scan::scan(&body).ok()?;
+    Some((body, scan))
 }
 
 /// A request to a path of a deployment's.

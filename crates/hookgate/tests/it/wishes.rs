@@ -218,6 +218,36 @@ async fn deployments_are_asked_in_their_order() {
 }
 
 #[tokio::test]
+async fn a_deployment_fills_in_what_its_callers_leave_out() {
+    let world = World::build(|upstream| {
+        let own = ", temperature: 0.2, max_tokens: 7, extra_body: {top_k: 3, stop: null}";
+        models(&[
+            deployment("echo", "openai/echo-1", &upstream.openai_url(), own),
+            deployment("claude", "anthropic/claude-1", &upstream.url(), ", max_tokens: 7"),
+        ])
+    })
+    .await;
+    let filled = json!({"temperature": 0.2, "max_tokens": 7, "top_k": 3, "stop": null});
+    for (wishes, expected) in [
+        (json!({}), filled),
+        (
+            json!({"temperature": 1, "max_completion_tokens": 5, "stop": "x"}),
+            json!({"temperature": 1, "max_completion_tokens": 5, "stop": "x", "top_k": 3}),
+        ),
+    ] {
+        let seen = chat(&world.gateway.client(), "echo", &wishes).await;
+        assert_eq!(seen.code(), 200, "{}", seen.text());
+        let received = world.upstream.requests().pop().expect("it was asked");
+        assert_eq!(received.json(), body("echo-1", &expected));
+    }
+    // A translated request has them too.
+    chat(&world.gateway.client(), "claude", &json!({})).await;
+    let received = world.upstream.requests().pop().expect("it was asked");
+    assert_eq!(received.json()["max_tokens"], 7);
+    world.end(3).await;
+}
+
+#[tokio::test]
 async fn a_wildcard_serves_every_model_of_its_kind() {
     let world = World::build(|upstream| {
         let base = upstream.openai_url();

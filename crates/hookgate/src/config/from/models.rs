@@ -30,6 +30,26 @@ const WEIGHT_SCALE: f64 = 1_000.0;
 /// The longest time-out of a provider, in seconds.
 pub(crate) const TIMEOUT_SECS_MAX: f64 = 86_400.0;
 
+/// Fields of a request that an entry may set for callers who leave them out.
+const DEFAULTS: [&str; 16] = [
+    "frequency_penalty",
+    "logit_bias",
+    "max_completion_tokens",
+    "max_tokens",
+    "n",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "reasoning_effort",
+    "response_format",
+    "seed",
+    "service_tier",
+    "stop",
+    "temperature",
+    "thinking",
+    "top_p",
+    "verbosity",
+];
+
 /// The most attempts after the first.
 pub(crate) const RETRIES_MAX: u32 = 100;
 
@@ -151,6 +171,7 @@ impl Entry<'_> {
             |section: &Section<'_>| section.get("order").and_then(|f| f.whole(0..=LIMIT_MAX));
         let order = order(&self.params).or_else(|| order(self.info.as_ref()?));
         let extra_headers = self.extra_headers();
+        let defaults = self.defaults();
         // Read for its problems even where the target has one.
         let key = self.params.get("api_key");
         let deployment = |(model_name, target): (String, Target)| {
@@ -172,6 +193,7 @@ impl Entry<'_> {
                 base_url: target.base_url,
                 credential,
                 extra_headers: extra_headers.clone(),
+                defaults: defaults.clone(),
                 timeout,
                 stream_timeout,
                 num_retries,
@@ -360,6 +382,20 @@ impl Entry<'_> {
             let served = listed(&served);
             field.warning(format!("hookgate serves models of mode {served}, not `{mode}`"));
         }
+    }
+
+    /// What requests get that the caller leaves out: parameters of the API, and `extra_body`.
+    fn defaults(&self) -> Vec<(String, String)> {
+        let json = |field: &Field<'_>| located::to_json(field.node).to_string();
+        let named = DEFAULTS.into_iter().filter_map(|key| {
+            let field = self.params.get(key)?;
+            Some((key.to_owned(), json(&field)))
+        });
+        let mut all: Vec<_> = named.collect();
+        if let Some(section) = self.params.section("extra_body") {
+            all.extend(section.fields().map(|(entry, field)| (entry.key.clone(), json(&field))));
+        }
+        all
     }
 
     /// What the user adds to requests: `extra_headers`, which LiteLLM also takes as `headers`, and
