@@ -3,15 +3,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use domain::{
     destination::{
         Compat, Compression, Destination, EventFilter, FilterRules, Format, Method, RetryPolicy,
         Signing, Tls,
     },
     event::EventType,
-    id::{DeliveryId, DestinationName},
-    time::Timestamp,
+    id::DestinationName,
 };
 
 use crate::config::{
@@ -156,14 +154,8 @@ impl Entry {
 /// Warns of headers in whose place the gateway writes its own.
 fn warn_replaced_headers(section: &Section<'_>, destination: &Destination) {
     let Some(own) = section.section("headers") else { return };
-    let id = DeliveryId::new("evt_0");
-    let content_type = webhook::format::content_type(destination.format);
-    let now = Timestamp::from_millis(0);
-    let request = webhook::request::build(destination, &id, content_type, Bytes::new().into(), now);
     for (entry, field) in own.fields() {
-        let mut accepted = destination.headers.iter();
-        let Some((_, value)) = accepted.find(|(name, _)| *name == entry.key) else { continue };
-        if request.header(&entry.key) != Some(value.expose()) {
+        if webhook::request::is_written(&entry.key, destination) {
             field.warning("has no effect: the gateway writes this header itself");
         }
     }
