@@ -36,6 +36,9 @@ use super::{
 /// The most that an answer's head may take, 1xx answers before it not counted.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
+/// The most fields in it.
+const HEAD_FIELDS_MAX: usize = 100;
+
 /// How long an unused connection is kept: less than the 5 s after which common servers (Node,
 /// uvicorn) close theirs, so that we seldom send into a connection that is just being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -183,6 +186,7 @@ fn client(way: &Way, allow_private: bool, tls: &Arc<ClientConfig>) -> HttpClient
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .http1_max_buf_size(HEAD_BYTES_MAX)
+        .http1_max_headers(HEAD_FIELDS_MAX)
         // Receivers that compare names by case expect the documents' spelling.
         .http1_title_case_headers(true)
         .build(Connector::new(way.clone(), allow_private, Arc::clone(tls)))
