@@ -135,6 +135,45 @@ async fn a_change_holds_at_once_and_masked_secrets_change_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_read_may_be_written_back_and_changes_nothing() {
+    let world = Managed::new().await;
+    let told = ["id", "source", "status", "created_at", "updated_at"];
+    let rules = json!({"groups": [{"logic": "or", "rules": [
+        {"field": "total_tokens", "operator": "gte", "value": 1000},
+        {"field": "model", "operator": "exists"},
+    ]}]});
+    let filters = json!({"completion": {"models": ["gpt-*"], "properties": {"Env": "prod"}}});
+    for (number, more) in [
+        json!({}),
+        json!({"headers": {"X-Token": "one of the receiver's own", "X-Short": "x"}}),
+        json!({"format": "generic_api", "log_format": "ndjson", "flush_interval": 0.5}),
+        json!({"format": "otlp", "profile": "genai", "method": "PUT", "compression": "gzip"}),
+        json!({"format": "helicone", "bodies": "string", "compat": "document"}),
+        json!({"format": "cloudevents", "mode": "batch", "event_types": ["streaming"]}),
+        json!({"rules": rules, "filters": filters, "sample_rate": 0.3, "enabled": false}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.make(&number.to_string(), more.clone()).await;
+        let path = format!("/api/destinations/{number}");
+        let settings = async || {
+            let mut read = world.expect(200, "GET", &path, None).await;
+            told.map(|key| read.as_object_mut().and_then(|read| read.remove(key)));
+            read
+        };
+        let before = settings().await;
+        world.expect(200, "PATCH", &path, Some(before.clone())).await;
+        assert_eq!(settings().await, before, "{more}");
+    }
+    // A header's value is not what its mask says.
+    world.expect(200, "POST", "/api/destinations/1/test", None).await;
+    let sent = world.receiver.arrivals();
+    assert_eq!(sent[0].header("x-token"), Some("one of the receiver's own"));
+    assert_eq!(sent[0].header("x-short"), Some("x"));
+}
+
+#[tokio::test]
 async fn what_the_file_says_is_read_only_but_may_be_paused_tested_and_previewed() {
     let world = Managed::with(|receiver| {
         format!("webhooks:\n  filed: {{url: '{}?filed'}}\n{OPEN}", receiver.url())
