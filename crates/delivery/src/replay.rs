@@ -36,8 +36,8 @@ pub use crate::rehearsal::Rehearsal;
 /// The door of replays among stored destinations, whose other doors are the console's.
 pub const DOOR: &str = "replay";
 
-/// What the names of replays' lanes begin with.
-const PREFIX: &str = "replay_";
+/// What the ids of replays begin with, which are their lanes' names.
+pub const PREFIX: &str = "replay_";
 
 /// What to send once more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -26,8 +26,8 @@ use crate::{
     request::{parse_time, read_object},
     service::Console,
     spec::{
-        BodiesName, DestinationSpec, EventTypeName, FilterSpec, FormatName, IntegersName,
-        LogFormatName, ModeName, ProfileName,
+        BodiesName, DestinationSpec, EventTypeName, FilterSpec, FormatName, GenerationGroupName,
+        IntegersName, LogFormatName, ModeName, ProfileName,
         check::{filter_of, format_of, misplaced_options},
         read_rest,
     },
@@ -65,6 +65,8 @@ pub(crate) struct ReplaySpec {
     profile: Option<ProfileName>,
     /// Of `format: otlp`: how integers are written.
     integers: Option<IntegersName>,
+    /// Of `format: otlp`: groups of facts of a generation that are told beside the usual.
+    generation_metadata: Option<Vec<GenerationGroupName>>,
     /// Of `format: helicone`: whether model, provider and metadata go along.
     include_data: Option<bool>,
     /// Of `format: helicone`: how the two bodies are written.
@@ -230,6 +232,7 @@ impl ReplaySpec {
             log_format: self.log_format,
             profile: self.profile,
             integers: self.integers,
+            generation_metadata: self.generation_metadata.clone(),
             include_data: self.include_data,
             bodies: self.bodies,
             mode: self.mode,

@@ -11,7 +11,7 @@ use domain::{
     event::EventType,
     record::Sequence,
 };
-use testkit::{Receiver, Reply, receiver::Arrival};
+use testkit::{Gate, Receiver, Reply, receiver::Arrival};
 
 use crate::world::{World, destination, name, told, wait_told};
 
@@ -342,4 +342,30 @@ async fn a_replay_of_nothing_but_what_is_refused_ends_once_its_destination_deliv
         }
     });
     assert_eq!(ended.await.expect("the replay ends in time"), (0, 8), "{}", replay.id);
+}
+
+#[tokio::test]
+async fn what_is_dead_behind_the_cursor_is_not_sent_again_by_a_restart() {
+    let receiver = Receiver::start().await;
+    let file = || vec![destination("lane", &receiver)];
+    let mut world = World::with_settle_timeout(file(), Duration::from_millis(50)).await;
+    let gate = Gate::new();
+    receiver.answer_to("held", Reply::status(200).held_at(&gate));
+    receiver.answer_to("poison", Reply::status(422));
+    // Its attempt keeps the cursor where it is.
+    let held = world.call("held").await;
+    gate.reached_by(1).await;
+    world.call("poison").await;
+    let passes = world.calls(1).await;
+    wait_told(&receiver, "lane", &passes).await;
+    let letter = world.letters(1).await.remove(0);
+    assert!(world.status("lane").cursor < letter.events[0].sequence);
+    let world = world.restart(file()).await;
+    gate.open();
+    wait_told(&receiver, "lane", &[held]).await;
+    world.wait_settled("lane").await;
+    assert_eq!(world.letters(1).await, std::slice::from_ref(&letter));
+    let times =
+        ids_of(&receiver.arrivals()).iter().filter(|id| **id == *letter.id.as_str()).count();
+    assert_eq!(times, 1);
 }

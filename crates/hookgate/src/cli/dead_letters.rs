@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
+use delivery::replay::PREFIX;
 use domain::{
     delivery::{Attempt, DeadLetter},
     id::{DeliveryId, DestinationName},
@@ -149,6 +150,9 @@ async fn list(
     write_table(&letters, out)?;
     if are_more {
         writeln!(out, "… and more; list them with --limit.")?;
+    }
+    if letters.iter().any(|letter| letter.destination.as_str().starts_with(PREFIX)) {
+        writeln!(out, "`hookgate replay list` says to which destinations replays are.")?;
     }
     Ok(())
 }
@@ -438,6 +442,14 @@ mod tests {
         let said = world.run(&[&of[..], &["--until", "2023-11-14T22:13:20.124Z"]].concat());
         assert!(said.starts_with("1 dead letter will be sent again"), "{said}");
         assert_eq!((world.parked("primary"), world.parked("rubrik")), (1, 0));
+    }
+
+    #[test]
+    fn letters_of_replays_are_told_as_such() {
+        let world = World::with(&[("primary", "evt_1")]);
+        assert!(!world.run(&[]).contains("hookgate replay list"));
+        let world = World::with(&[("replay_19a2", "evt_1")]);
+        assert!(world.run(&[]).contains("hookgate replay list"));
     }
 
     #[test]
