@@ -120,15 +120,13 @@ impl Asked {
         let named = scan.str(&body, "model");
         let model = in_path.or(named.as_deref()).map(bounded).unwrap_or_default();
         let problem = if !model.is_empty() {
-            missing_field(arrival.endpoint, &body, &scan)
-                .map(|field| format!("the request has no `{field}`"))
+            missing_field(arrival.endpoint, &body, &scan).map(missing)
         } else if scan.raw(&body, "model").is_none() {
-            Some("the request names no model: set `model`".to_owned())
+            Some(invalid(400, "the request names no model: set `model`".to_owned()))
         } else {
-            Some("`model` must be a string that is not empty".to_owned())
+            Some(invalid(400, "`model` must be a string that is not empty".to_owned()))
         };
         let kept = without_credentials(&body, &scan);
-        let problem = problem.map(|message| invalid(400, message));
         Self { body, scan, kept, model, problem }
     }
 
@@ -230,6 +228,12 @@ fn hold(held: &mut Held, bytes: usize) -> Result<(), Failure> {
 
 fn too_large(bytes_max: usize) -> Failure {
     invalid(413, format!("the request body is larger than {bytes_max} bytes"))
+}
+
+/// In the words of `OpenAI`, which name the field in `param` too.
+fn missing(field: &str) -> Failure {
+    let message = format!("Missing required parameter: '{field}'.");
+    Failure { param: Some(field.to_owned()), ..invalid(400, message) }
 }
 
 fn invalid(status: u16, message: String) -> Failure {

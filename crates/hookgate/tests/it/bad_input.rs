@@ -70,7 +70,7 @@ async fn a_body_that_is_no_chat_request_is_refused_with_the_place() {
         (br#"{"messages":[]}"#, "the request names no model"),
         (br#"{"model":"","messages":[]}"#, "`model` must be a string that is not empty"),
         (br#"{"model":7,"messages":[]}"#, "`model` must be a string that is not empty"),
-        (br#"{"model":"echo"}"#, "the request has no `messages`"),
+        (br#"{"model":"echo"}"#, "Missing required parameter: 'messages'."),
         (
             br#"{"model":"echo","messages":[],"m\u006fdel":"b"}"#,
             "the field `model` is there twice, the second time at byte 30",

@@ -309,7 +309,7 @@ async fn a_body_without_what_its_api_needs_is_refused_in_its_shape() {
         let seen = world.gateway.client().post(path, &json!({"model": "echo"})).await;
         assert_eq!(seen.code(), 400, "{path}: {}", seen.text());
         let message = seen.json()["error"]["message"].clone();
-        assert_eq!(message, format!("the request has no `{field}`"), "{path}");
+        assert_eq!(message, format!("Missing required parameter: '{field}'."), "{path}");
         assert_eq!(world.outcome(&seen).await["error_type"], "invalid_request");
     }
     world.end(4).await;

@@ -209,15 +209,12 @@ fn write_usage(json: &mut Json, usage: &str, has_nulls: bool, post: &Post<'_>) {
         json.value(Raw(usage));
         return;
     }
-    let is_anthropics = members.get("cache_read_input_tokens").is_some()
-        || members.get("cache_creation_input_tokens").is_some();
+    let dialect = post.attempt.map(|attempt| attempt.deployment.dialect);
+    let is_anthropics = dialect == Some(Dialect::Anthropic);
     json.open();
     for (name, value) in members.iter() {
         match name {
-            "prompt_tokens_details" if is_anthropics => {
-                json.name("prompt_tokens_details");
-                write_prompt_of_cache(json, &members);
-            }
+            "prompt_tokens_details" | "completion_tokens_details" if is_anthropics => {}
             "completion_tokens_details" if has_nulls && value.starts_with('{') => {
                 json.name("completion_tokens_details");
                 write_details(json, value, &COMPLETION_DETAILS);
@@ -233,9 +230,13 @@ fn write_usage(json: &mut Json, usage: &str, has_nulls: bool, post: &Post<'_>) {
     if post.call.endpoint == Endpoint::Embeddings && members.get("completion_tokens").is_none() {
         json.field("completion_tokens", 0);
     }
-    for name in USAGE_KEYS {
-        if members.get(name).is_none() {
-            json.field(name, Null);
+    if is_anthropics {
+        write_anthropics(json, &members, post);
+    } else {
+        for name in USAGE_KEYS {
+            if members.get(name).is_none() {
+                json.field(name, Null);
+            }
         }
     }
     // LiteLLM adds the cost to the usage of streams, and of streams only.
@@ -246,22 +247,33 @@ fn write_usage(json: &mut Json, usage: &str, has_nulls: bool, post: &Post<'_>) {
     json.close();
 }
 
-/// Writes what Anthropic counts of a prompt apart: what its cache held, what went into it, and the
-/// rest, which alone its own count of the input is.
-fn write_prompt_of_cache(json: &mut Json, usage: &Members<'_>) {
-    let details = usage.get("prompt_tokens_details").map(Members::of).unwrap_or_default();
+/// Writes what LiteLLM adds to Anthropic's usage: what its cache held of the prompt, what went into
+/// it, and the rest, which alone Anthropic counts as input; 0 where it says nothing of a cache. Of a
+/// model that thought, nobody knows how much of the answer that was.
+fn write_anthropics(json: &mut Json, usage: &Members<'_>, post: &Post<'_>) {
     let count = |value: Option<&str>| value.and_then(|value| value.parse::<u64>().ok());
-    let written = details.get("cache_creation_tokens");
-    let cached = count(details.get("cached_tokens")).unwrap_or_default();
-    let apart = cached.saturating_add(count(written).unwrap_or_default());
-    let prompt = count(usage.get("prompt_tokens"));
+    let known = |name| count(usage.get(name));
+    let written = known("cache_creation_input_tokens").unwrap_or_default();
+    let cached = known("cache_read_input_tokens").unwrap_or_default();
+    let apart = cached.saturating_add(written);
+    let has_thought = post.report.reasoning.is_some();
+    json.name("completion_tokens_details");
+    json.open();
+    json.nulls(&["accepted_prediction_tokens", "audio_tokens"]);
+    json.field("reasoning_tokens", (!has_thought).then_some(0));
+    json.nulls(&["rejected_prediction_tokens"]);
+    json.field("text_tokens", known("completion_tokens").filter(|_| !has_thought));
+    json.nulls(&["image_tokens", "video_tokens"]);
+    json.close();
+    json.name("prompt_tokens_details");
     json.open();
     json.field("audio_tokens", Null);
-    json.field("cache_write_tokens", written.map(Raw));
-    json.field("cached_tokens", details.get("cached_tokens").map(Raw));
+    json.field("cache_write_tokens", written);
+    json.field("cached_tokens", cached);
+    let prompt = known("prompt_tokens");
     json.field("text_tokens", prompt.and_then(|prompt| prompt.checked_sub(apart)));
     json.nulls(&["image_tokens", "video_tokens", "initial_prompt_tokens"]);
-    json.field("cache_creation_tokens", written.map(Raw));
+    json.field("cache_creation_tokens", written);
     let by_time = usage.get("cache_creation").map(Members::of).unwrap_or_default();
     if !by_time.is_empty() {
         json.name("cache_creation_token_details");
@@ -277,6 +289,18 @@ fn write_prompt_of_cache(json: &mut Json, usage: &Members<'_>) {
         json.close();
     }
     json.close();
+    for name in ["cache_creation_input_tokens", "cache_read_input_tokens"] {
+        if usage.get(name).is_none() {
+            json.field(name, 0);
+        }
+    }
+    if !post.call.stream {
+        for name in ["iterations", "inference_geo", "speed", "service_tier"] {
+            if usage.get(name).is_none() {
+                json.field(name, Null);
+            }
+        }
+    }
 }
 
 fn write_details(json: &mut Json, details: &str, known: &[&'static str]) {

@@ -153,6 +153,7 @@ fn class(failure: &Failure, is_mock: bool) -> &'static str {
         FailureKind::BadResponse | FailureKind::StreamCut | FailureKind::StreamError => "APIError",
         FailureKind::UnknownModel => "ProxyModelNotFoundError",
         FailureKind::BudgetExceeded => "BudgetExceededError",
+        FailureKind::InvalidRequest if failure.param.is_some() => "ProxyMissingRequiredParamError",
         FailureKind::InvalidRequest
         | FailureKind::Unauthorized
         | FailureKind::ModelDenied

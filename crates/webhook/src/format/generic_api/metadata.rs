@@ -76,24 +76,31 @@ pub(super) fn write(json: &mut Json, post: &Post<'_>) {
 /// The caller's own metadata, with what headers changed in it, and the headers themselves.
 fn write_requester_metadata(json: &mut Json, post: &Post<'_>, spend_logs: Option<&str>) {
     let own = &post.metadata;
-    json.open();
     let tags = post.call.header("x-litellm-tags").map(|_| &post.call.tags);
+    let chain = ["x-litellm-trace-id", "x-litellm-session-id"];
+    let chain =
+        chain.into_iter().find_map(|name| post.call.header(name).filter(|id| !id.is_empty()));
+    json.open();
     for (name, value) in own.iter() {
         match name {
             // The gateway's own, below.
             "headers" | "used_client_oauth_token" => {}
-            "tags" if tags.is_some() => {}
+            "trace_id" | "session_id" if chain.is_some() => {}
+            "tags" if tags.is_some() => {
+                json.name("tags");
+                json.open_list();
+                for tag in tags.into_iter().flatten() {
+                    json.element(tag.as_str());
+                }
+                json.close_list();
+            }
             "spend_logs_metadata" => json.field_named(name, spend_logs.map(Raw)),
             _ => json.field_named(name, Raw(value)),
         }
     }
-    if let Some(tags) = tags {
-        json.name("tags");
-        json.open_list();
-        for tag in tags {
-            json.element(tag.as_str());
-        }
-        json.close_list();
+    if let Some(chain) = chain {
+        json.field("trace_id", chain);
+        json.field("session_id", chain);
     }
     if own.get("spend_logs_metadata").is_none() && spend_logs.is_some() {
         json.field("spend_logs_metadata", spend_logs.map(Raw));

@@ -171,7 +171,8 @@ impl<'a> Post<'a> {
         json.field("trace_id", self.trace_id().as_deref().unwrap_or(&call_id));
         json.field("session_id", "");
         json.field("call_type", call_type(self.call.endpoint, self.compat));
-        let is_plain_success = !self.is_failure() && !self.call.stream;
+        let is_plain = !self.call.stream || self.call.endpoint == Endpoint::Responses;
+        let is_plain_success = !self.is_failure() && is_plain;
         json.field("cache_hit", (!is_plain_success).then_some(false));
         let is_whole_stream = matches!(self.told, Told::Success) && self.call.stream;
         json.field("stream", is_whole_stream.then_some(true));

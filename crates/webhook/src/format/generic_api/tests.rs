@@ -492,20 +492,62 @@ fn what_a_provider_did_not_count_apart_is_null() {
 }
 
 #[test]
-fn anthropic_s_prompt_is_told_by_what_its_cache_did() {
+fn anthropic_s_usage_is_told_by_what_its_cache_did() {
+    let told = |usage: Value, reasoning: Option<&str>| {
+        let mut facts = sample::facts(call(Endpoint::Messages));
+        for attempt in &mut facts.attempts {
+            Arc::make_mut(&mut attempt.deployment).dialect = Dialect::Anthropic;
+        }
+        let report = report(facts, &json!({}), Some(&json!({})));
+        let reasoning = reasoning.map(Into::into);
+        let told = post(Report { usage_json: Some(usage.to_string()), reasoning, ..report });
+        let usage = told["metadata"]["usage_object"].clone();
+        assert_eq!(told["response"]["usage"], usage);
+        usage
+    };
     let usage = json!({"prompt_tokens": 325, "completion_tokens": 60, "total_tokens": 385,
-        "prompt_tokens_details": {"cached_tokens": 200, "cache_creation_tokens": 100},
         "cache_creation_input_tokens": 100, "cache_read_input_tokens": 200,
         "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 0}});
-    let report = report(sample::facts(call(Endpoint::Messages)), &json!({}), Some(&json!({})));
-    let told = post(Report { usage_json: Some(usage.to_string()), ..report });
+    let cached = told(usage, Some("hm"));
     let details = json!({"audio_tokens": null, "cache_write_tokens": 100, "cached_tokens": 200,
         "text_tokens": 25, "image_tokens": null, "video_tokens": null, "initial_prompt_tokens": null,
         "cache_creation_tokens": 100, "cache_creation_token_details": {
             "ephemeral_5m_input_tokens": 100, "ephemeral_30m_input_tokens": null,
             "ephemeral_1h_input_tokens": 0, "ephemeral_12h_input_tokens": null}});
-    assert_eq!(told["metadata"]["usage_object"]["prompt_tokens_details"], details);
-    assert_eq!(told["response"]["usage"]["prompt_tokens_details"], details);
+    assert_eq!(cached["prompt_tokens_details"], details);
+    let details = &cached["completion_tokens_details"];
+    assert_eq!(json!([details["reasoning_tokens"], details["text_tokens"]]), json!([null, null]));
+
+    let plain = told(json!({"prompt_tokens": 12, "completion_tokens": 9}), None);
+    let details = &plain["prompt_tokens_details"];
+    let counts = ["cache_write_tokens", "cached_tokens", "text_tokens", "cache_creation_tokens"];
+    assert_eq!(json!(counts.map(|name| &details[name])), json!([0, 0, 12, 0]));
+    let details = &plain["completion_tokens_details"];
+    assert_eq!(json!([details["reasoning_tokens"], details["text_tokens"]]), json!([0, 9]));
+    assert_eq!(plain["cache_read_input_tokens"], 0);
+    assert_eq!((plain.get("speed"), plain.as_object().unwrap().len()), (Some(&Value::Null), 10));
+}
+
+#[test]
+fn headers_name_session_and_trace_in_the_callers_metadata_too() {
+    let told = |headers: &[(&str, &str)], metadata: Value| {
+        let headers = headers.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned()));
+        let call = Call { headers: headers.collect(), tags: vec!["t".into()], ..sample::call() };
+        let told = post(report(sample::facts(call), &json!({"metadata": metadata}), None));
+        let told = &told["metadata"]["requester_metadata"];
+        json!(["trace_id", "session_id", "tags"].map(|name| told.get(name)))
+    };
+    let own = json!({"trace_id": "a", "session_id": "b", "tags": ["x"]});
+    let (session, trace) = (("x-litellm-session-id", "s"), ("x-litellm-trace-id", "t"));
+    for (headers, metadata, expected) in [
+        (&[session][..], json!({}), json!(["s", "s", null])),
+        (&[session, trace], own.clone(), json!(["t", "t", ["x"]])),
+        (&[("x-litellm-tags", "t")], own.clone(), json!(["a", "b", ["t"]])),
+        (&[("x-litellm-tags", "t")], json!({}), json!([null, null, null])),
+        (&[], own.clone(), json!(["a", "b", ["x"]])),
+    ] {
+        assert_eq!(told(headers, metadata), expected, "{headers:?}");
+    }
 }
 
 #[test]
