@@ -158,6 +158,15 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
         json.field("reasoning_content", reasoning);
     }
     write_thinking(json, post);
+    if !post.call.stream {
+        json.name("provider_specific_fields");
+        json.open();
+        json.field("citations", Null);
+        if !write_thinking(json, post) {
+            json.field("thinking_blocks", Null);
+        }
+        json.close();
+    }
     json.close();
     json.close();
     json.close_list();
@@ -169,8 +178,8 @@ fn write_as_chat(json: &mut Json, post: &Post<'_>) {
 }
 
 /// Writes the blocks in which an Anthropic model thought, with their signatures, if there are any;
-/// null in place of those that must not be seen.
-fn write_thinking(json: &mut Json, post: &Post<'_>) {
+/// null in place of those that must not be seen. Says whether there are any.
+fn write_thinking(json: &mut Json, post: &Post<'_>) -> bool {
     let response = post.report.response.as_deref().map(Members::of).unwrap_or_default();
     let blocks = response.get("content").map(elements).unwrap_or_default();
     let is_thought = |block: &&&RawValue| {
@@ -179,10 +188,11 @@ fn write_thinking(json: &mut Json, post: &Post<'_>) {
     };
     let mut thoughts = blocks.iter().filter(is_thought).peekable();
     if thoughts.peek().is_none() {
-        return;
+        return false;
     }
     if post.is_answer_redacted() {
-        return json.field("thinking_blocks", Null);
+        json.field("thinking_blocks", Null);
+        return true;
     }
     json.name("thinking_blocks");
     json.open_list();
@@ -190,6 +200,7 @@ fn write_thinking(json: &mut Json, post: &Post<'_>) {
         json.element(Raw(block.get()));
     }
     json.close_list();
+    true
 }
 
 /// A text, or the mark in its place.
@@ -396,6 +407,15 @@ fn write_message(json: &mut Json, message: &str, post: &Post<'_>) {
         if members.get(name).is_none() {
             json.field(name, Null);
         }
+    }
+    let dialect = post.attempt.map(|attempt| attempt.deployment.dialect);
+    if dialect == Some(Dialect::Anthropic) && !post.call.stream {
+        let blocks = members.get("thinking_blocks").filter(|_| !post.is_answer_redacted());
+        json.name("provider_specific_fields");
+        json.open();
+        json.field("citations", Null);
+        json.field("thinking_blocks", blocks.map(Raw));
+        json.close();
     }
     json.close();
 }

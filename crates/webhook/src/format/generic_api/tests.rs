@@ -271,7 +271,8 @@ fn anthropics_messages_are_told_as_a_chat_completion() {
         ..report(sample::facts(call(Endpoint::Messages)), &json!({}), Some(&message))
     });
     let message = json!({"role": "assistant", "content": "Hello", "tool_calls": calls,
-        "function_call": null, "reasoning_content": "Hm"});
+        "function_call": null, "reasoning_content": "Hm",
+        "provider_specific_fields": {"citations": null, "thinking_blocks": null}});
     let choice = json!({"finish_reason": "tool_calls", "index": 0, "message": message});
     let expected = json!({"id": "msg_1", "created": sample::NOW.as_secs(), "model": "smart",
         "object": "chat.completion", "choices": [choice]});
@@ -526,6 +527,27 @@ fn anthropic_s_usage_is_told_by_what_its_cache_did() {
     assert_eq!(json!([details["reasoning_tokens"], details["text_tokens"]]), json!([0, 9]));
     assert_eq!(plain["cache_read_input_tokens"], 0);
     assert_eq!((plain.get("speed"), plain.as_object().unwrap().len()), (Some(&Value::Null), 10));
+}
+
+#[test]
+fn what_anthropic_alone_says_has_a_room_of_its_own() {
+    let block = json!({"type": "thinking", "thinking": "hm", "signature": "s"});
+    let message = json!({"role": "assistant", "content": "so", "thinking_blocks": [block]});
+    let chat = json!({"choices": [{"index": 0, "message": message}]});
+    let native = json!({"content": [block, {"type": "text", "text": "so"}]});
+    let told = |endpoint, answer: &Value, logging| {
+        let mut facts = sample::facts(Call { logging, ..call(endpoint) });
+        for attempt in &mut facts.attempts {
+            Arc::make_mut(&mut attempt.deployment).dialect = Dialect::Anthropic;
+        }
+        let told = post(report(facts, &json!({}), Some(answer)));
+        told["response"]["choices"][0]["message"]["provider_specific_fields"].clone()
+    };
+    for (endpoint, answer) in [(Endpoint::ChatCompletions, &chat), (Endpoint::Messages, &native)] {
+        let room = |blocks: Value| json!({"citations": null, "thinking_blocks": blocks});
+        assert_eq!(told(endpoint, answer, Logging::Full), room(json!([block])));
+        assert_eq!(told(endpoint, answer, Logging::Redacted), room(Value::Null));
+    }
 }
 
 #[test]
