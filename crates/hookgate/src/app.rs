@@ -52,13 +52,13 @@ pub struct App {
 impl App {
     /// Starts everything; returns once callers can connect.
     pub fn start(mut settings: Settings) -> anyhow::Result<Self> {
-        let share = open_files::raise() / 4;
-        limit_connections(&mut settings, share);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let callers = runtime("callers", cores)?;
         let background = runtime("delivery", cores.div_ceil(2))?;
         let store = Store::open(store_config(settings.store.clone()), Arc::clone(&clock))?;
+        let share = open_files::raise() / 4;
+        limit_connections(&mut settings, share);
         let world = World { journal: store.journal(), prices: Arc::new(Prices::new()), clock };
         let settled = background.block_on(proxy::recover(&*world.journal, &*world.clock))?;
         if settled > 0 {
