@@ -193,6 +193,7 @@ async fn no_secret_is_told_logged_or_kept() {
     // Wrong keys, an unknown model, and a caller who leaves.
     let seen = world.gateway.client().with_key("sk-canary-wrong").chat("echo", "hi").await;
     assert_eq!(seen.code(), 401);
+    count += 1;
     let seen = world.gateway.client().with_key(key).chat("nobody", "hi").await;
     assert_eq!(seen.code(), 400);
     count += 1;
