@@ -44,7 +44,7 @@ pub trait Witness: Send + Sync + 'static {
     fn committed(&self, entry: &Arc<Entry>);
 
     /// A lane asked for its cursor: it begins anew.
-    fn opened(&self, lane: &DestinationName);
+    fn opened(&self, lane: &DestinationName, disk: &Disk);
 
     /// A settlement is stored.
     fn settled(
@@ -65,7 +65,7 @@ pub struct NoWitness;
 
 impl Witness for NoWitness {
     fn committed(&self, _: &Arc<Entry>) {}
-    fn opened(&self, _: &DestinationName) {}
+    fn opened(&self, _: &DestinationName, _: &Disk) {}
     fn settled(&self, _: &DestinationName, _: &Settlement, _: &Replaced, _: &Disk) {}
     fn revived(&self, _: &DestinationName, _: &DeliveryId) {}
 }
@@ -75,6 +75,8 @@ impl Witness for NoWitness {
 pub struct Disks {
     /// Milliseconds that a commit takes, at least and at most.
     commit_ms: [AtomicU32; 2],
+    /// Milliseconds that everything but the journal takes longer for now.
+    stall_ms: AtomicU32,
     /// Operations of a thousand that fail.
     failing: AtomicU32,
 }
@@ -86,6 +88,11 @@ impl Disks {
         self.commit_ms[1].store(*range.end(), Ordering::Relaxed);
     }
 
+    /// Sets how much longer everything but the journal takes for now.
+    pub fn set_stall_ms(&self, ms: u32) {
+        self.stall_ms.store(ms, Ordering::Relaxed);
+    }
+
     /// Sets how many operations of a thousand fail.
     pub fn set_failing(&self, permille: u32) {
         self.failing.store(permille, Ordering::Relaxed);
@@ -94,6 +101,10 @@ impl Disks {
     fn commit_time(&self, dice: &mut fastrand::Rng) -> Duration {
         let [least, most] = [0, 1].map(|end| self.commit_ms[end].load(Ordering::Relaxed));
         Duration::from_millis(u64::from(dice.u32(least..=most.max(least))))
+    }
+
+    fn stall(&self) -> Duration {
+        Duration::from_millis(self.stall_ms.load(Ordering::Relaxed).into())
     }
 
     fn fails(&self, dice: &mut fastrand::Rng) -> bool {
@@ -270,7 +281,7 @@ impl Engine {
     pub async fn serve(self: Arc<Self>) {
         loop {
             self.job_asked.notified().await;
-            tokio::time::sleep(self.commit_time()).await;
+            tokio::time::sleep(self.commit_time() + self.disks.stall()).await;
             self.process.step().await;
             self.work_off(&mut |this| this.process.dies_here());
         }

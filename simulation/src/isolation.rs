@@ -145,6 +145,7 @@ fn scenario(plan: Plan, mood: Option<Mood>) -> Scenario {
         horizon: Duration::ZERO,
         config: delivery::config::Config {
             settle_timeout: 10 * SECOND,
+            unstored_max: 1_000,
             events_cached_max: 1_000,
             disable_after: None,
         },

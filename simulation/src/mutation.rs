@@ -78,11 +78,13 @@ pub enum Mutation {
     StopsSlowly,
     /// A lane panics where two deliveries are parked at once.
     Panics,
+    /// However long nothing is stored, attempts go on.
+    IgnoresStore,
 }
 
 impl Mutation {
     /// All of them, and the rules of which one must find it.
-    pub const ALL: [(Self, &'static [Rule]); 25] = [
+    pub const ALL: [(Self, &'static [Rule]); 26] = [
         (Self::CursorRunsAhead, &[Rule::CursorPassed]),
         (Self::ForgetsParked, &[Rule::CursorPassed]),
         (Self::ForgetsDead, &[Rule::Lost, Rule::CursorPassed]),
@@ -108,6 +110,7 @@ impl Mutation {
         (Self::LosesLetters, &[Rule::Lost]),
         (Self::StopsSlowly, &[Rule::SlowStop]),
         (Self::Panics, &[Rule::Panicked]),
+        (Self::IgnoresStore, &[Rule::Unstored]),
     ];
 
     /// The destination as delivery gets it.
@@ -131,8 +134,10 @@ impl Mutation {
 
     /// How lanes work, as delivery is told.
     pub(crate) fn config(this: Option<Self>, mut asked: Config) -> Config {
-        if this == Some(Self::StopsSlowly) {
-            asked.settle_timeout *= 100;
+        match this {
+            Some(Self::StopsSlowly) => asked.settle_timeout *= 100,
+            Some(Self::IgnoresStore) => asked.unstored_max = usize::MAX,
+            _ => {}
         }
         asked
     }

@@ -8,7 +8,7 @@ mod attempts;
 mod lane;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -55,6 +55,8 @@ pub enum Rule {
     TooMany,
     /// What a lane reads ahead and parks is bounded.
     Unbounded,
+    /// No more attempts are done, and not stored, than allowed.
+    Unstored,
     /// Where order is strict, no delivery overtakes one that may still be delivered.
     Disordered,
     /// The same events have the same id, and the same id has the same body.
@@ -77,7 +79,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CursorPassed,
         Self::Lost,
         Self::TooEarly,
@@ -85,6 +87,7 @@ impl Rule {
         Self::TooOften,
         Self::TooMany,
         Self::Unbounded,
+        Self::Unstored,
         Self::Disordered,
         Self::Unstable,
         Self::PieceOverlaps,
@@ -136,6 +139,15 @@ pub struct Flight {
     is_probe: bool,
 }
 
+/// What holds for all lanes.
+#[derive(Debug, Clone, Copy)]
+pub struct Given {
+    /// How long reading a body again takes, at most.
+    pub read_time: Duration,
+    /// Attempts that may be done and not stored.
+    pub unstored_max: usize,
+}
+
 /// Looks on.
 pub struct Oracle {
     clock: Arc<SimClock>,
@@ -150,6 +162,7 @@ struct State {
     lanes: BTreeMap<DestinationName, LaneWatch>,
     hosts: BTreeMap<String, (DestinationName, usize)>,
     runs: u64,
+    damaged: BTreeSet<Sequence>,
     counts: Counts,
     violation: Option<Violation>,
 }
@@ -164,7 +177,7 @@ impl Oracle {
     /// One that knows what these destinations asked for.
     pub fn new(
         destinations: &[Destination],
-        read_time: Duration,
+        given: Given,
         clock: Arc<SimClock>,
         trace: Arc<Trace>,
         prices: Arc<Prices>,
@@ -175,7 +188,7 @@ impl Oracle {
                 let of = (asked.name.clone(), target);
                 state.hosts.insert(host_of(&asked.name, target), of);
             }
-            state.lanes.insert(asked.name.clone(), LaneWatch::new(asked.clone(), read_time));
+            state.lanes.insert(asked.name.clone(), LaneWatch::new(asked.clone(), given));
         }
         Self { clock, trace, prices, state: Mutex::new(state), violated: Notify::new() }
     }
@@ -248,9 +261,12 @@ impl Oracle {
         self.trace.note(now, format_args!("<- {} {} {status}", flight.lane, flight.id));
         let mut state = lock(&self.state);
         state.counts.acknowledged += u64::from((200..300).contains(&status));
-        if let Some(lane) = state.lanes.get_mut(&flight.lane) {
-            lane.ends(flight, plan, now, wall);
-        }
+        let found = match state.lanes.get_mut(&flight.lane) {
+            Some(lane) => lane.ends(flight, plan, now, wall),
+            None => Ok(()),
+        };
+        drop(state);
+        self.judge(found);
     }
 
     /// The wall clock jumped: what is measured by it begins anew.
@@ -260,11 +276,27 @@ impl Oracle {
         }
     }
 
-    /// A destination is paused from now on, or no longer.
-    pub fn paused(&self, lane: &DestinationName, is_paused: bool) {
-        if let Some(lane) = lock(&self.state).lanes.get_mut(lane) {
+    /// Somebody asks for a destination to be paused or resumed. Returns the order's number.
+    pub fn ordered(&self, lane: &DestinationName) -> u64 {
+        lock(&self.state).lanes.get_mut(lane).map_or(0, |lane| {
+            lane.orders += 1;
+            lane.orders
+        })
+    }
+
+    /// An order is carried out: a destination is paused from now on, or no longer; unless another
+    /// order came after it.
+    pub fn paused(&self, lane: &DestinationName, order: u64, is_paused: bool) {
+        if let Some(lane) = lock(&self.state).lanes.get_mut(lane)
+            && lane.orders == order
+        {
             lane.paused(is_paused);
         }
+    }
+
+    /// The record of that position is damaged once it is written.
+    pub fn damages(&self, sequence: Sequence) {
+        lock(&self.state).damaged.insert(sequence);
     }
 
     /// A new life begins. What is paused is what is stored.
@@ -296,17 +328,20 @@ impl Witness for Oracle {
         let events = derive(entry, &self.prices);
         let id = events.first().map_or("", |event| event.id.as_str());
         self.trace.note(self.clock.elapsed(), format_args!("+ {} {id}", entry.sequence));
-        for lane in lock(&self.state).lanes.values_mut() {
-            lane.owe(&events);
+        let mut state = lock(&self.state);
+        let is_damaged = state.damaged.contains(&entry.sequence);
+        for lane in state.lanes.values_mut() {
+            lane.owe(&events, is_damaged);
         }
     }
 
-    fn opened(&self, lane: &DestinationName) {
+    fn opened(&self, lane: &DestinationName, disk: &Disk) {
         let mut state = lock(&self.state);
         state.runs += 1;
         let run = state.runs;
+        let rows = disk.lanes.get(lane);
         if let Some(lane) = state.lanes.get_mut(lane) {
-            lane.opened(run);
+            lane.opened(run, rows);
         }
     }
 

@@ -193,8 +193,12 @@ impl Outage {
             switches: opened.switches,
             destinations: opened.destinations,
         };
-        let config =
-            Config { settle_timeout: 10 * SECOND, events_cached_max: 1_000, disable_after: None };
+        let config = Config {
+            settle_timeout: 10 * SECOND,
+            unstored_max: 1_000,
+            events_cached_max: 1_000,
+            disable_after: None,
+        };
         let transport = Arc::clone(&receiver);
         let service =
             Service::new(config, vec![destination()], stores, Line(transport), clock as _);

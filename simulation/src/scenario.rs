@@ -52,6 +52,8 @@ pub enum Action {
     Jump(i64),
     /// So many of a thousand operations of the disk fail from now on.
     Trouble(u32),
+    /// Each commit takes so many milliseconds more from now on, but the journal's.
+    Stall(u32),
     /// A person pauses a destination.
     Pause(DestinationName),
     /// A person resumes it.
@@ -91,6 +93,7 @@ impl Scenario {
         let slow = fast + *pick(&mut dice, &[0, 2, 20, 400]);
         let config = delivery::config::Config {
             settle_timeout: dice.u32(1..20) * SECOND,
+            unstored_max: *pick(&mut dice, &[2, 20, 1_000]),
             events_cached_max: *pick(&mut dice, &[1, 10, 1_000]),
             disable_after: *pick(&mut dice, &[None, Some(1_800 * SECOND), Some(86_400 * SECOND)]),
         };
@@ -239,7 +242,7 @@ fn chaos(
         let at = Duration::from_millis(dice.u64(0..=horizon.as_millis() as u64));
         let name = pick(dice, destinations).name.clone();
         let later = at + millis(dice, 0..=horizon.as_millis() as u64 / 4);
-        match dice.u8(0..12) {
+        match dice.u8(0..14) {
             0..4 => {
                 let down = millis(dice, 0..=20_000);
                 actions.push((at, Action::Crash(dice.u64(0..400), down)));
@@ -257,6 +260,14 @@ fn chaos(
             8 => actions.push((at, Action::Resume(name))),
             9 => actions.push((at, Action::Retry(name))),
             10 => actions.push((at, Action::Revive)),
+            11 => {
+                actions.push((at, Action::Trouble(*pick(dice, &[300, 1_000]))));
+                actions.push((later, Action::Trouble(0)));
+            }
+            12 => {
+                actions.push((at, Action::Stall(dice.u32(100..1_000))));
+                actions.push((at + millis(dice, 0..=60_000), Action::Stall(0)));
+            }
             _ => actions.push((at, Action::Damage)),
         }
     }

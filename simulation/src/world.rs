@@ -10,7 +10,13 @@ use std::{
 };
 
 use delivery::control::LaneStatus;
-use domain::{call::Call, id::DestinationName, record::Record, sample, time::Clock as _};
+use domain::{
+    call::Call,
+    id::DestinationName,
+    record::{Record, Sequence},
+    sample,
+    time::Clock as _,
+};
 use provider::price::Prices;
 use store::journal::Journal as _;
 use tokio::time::Instant;
@@ -22,15 +28,17 @@ use crate::{
     engine::{Disks, disk::Disk, lock},
     mutation::Mutation,
     network::Receivers,
-    oracle::{Counts, Oracle, Rule, Violation},
+    oracle::{Counts, Given, Oracle, Rule, Violation},
     panics,
     scenario::{Action, Scenario},
     trace::Trace,
 };
 
-/// How often the end looks whether everything is settled, and how often at most.
+/// How often the end looks whether everything is settled, how often at most, and how often at most
+/// while what is behind gets no further.
 const ROUND: Duration = Duration::from_mins(1);
-const ROUNDS_MAX: u32 = 300;
+const ROUNDS_MAX: u32 = 3_000;
+const ROUNDS_STILL_MAX: u32 = 300;
 
 /// Starts after which somebody mends the disk.
 const STARTS_MAX: u32 = 20;
@@ -134,7 +142,8 @@ impl World {
         let reads = asked.iter().map(|asked| asked.batch.events_max).max().unwrap_or(1) as u32;
         let read_time = Duration::from_millis((*scenario.commit_ms.end() + 1).into()) * reads;
         let (its_clock, its_trace) = (Arc::clone(&clock), Arc::clone(&trace));
-        let oracle = Oracle::new(asked, read_time, its_clock, its_trace, prices());
+        let given = Given { read_time, unstored_max: scenario.config.unstored_max };
+        let oracle = Oracle::new(asked, given, its_clock, its_trace, prices());
         let disks = Arc::new(Disks::default());
         disks.set_commit_ms(&scenario.commit_ms);
         let receivers = std::mem::take(&mut scenario.receivers).into_iter().collect();
@@ -248,14 +257,16 @@ impl World {
                 self.oracle.jumped();
             }
             Action::Trouble(permille) => self.disks.set_failing(permille),
+            Action::Stall(ms) => self.disks.set_stall_ms(ms),
             Action::Pause(name) => {
                 let oracle = Arc::clone(&self.oracle);
                 let is_kept = self.options.mutation != Some(Mutation::IgnoresPause);
+                let order = oracle.ordered(&name);
                 life.operate(move |control| async move {
                     if is_kept {
                         control.pause(&name, "by hand").await;
                     }
-                    oracle.paused(&name, true);
+                    oracle.paused(&name, order, true);
                 });
             }
             Action::Resume(name) => self.resume(name),
@@ -268,17 +279,19 @@ impl World {
                 let mut disk = lock(&self.disk);
                 let next = disk.last.next();
                 disk.corrupt.insert(next);
+                self.oracle.damages(next);
             }
         }
     }
 
     fn resume(&mut self, name: DestinationName) {
-        self.oracle.paused(&name, false);
+        let order = self.oracle.ordered(&name);
+        self.oracle.paused(&name, order, false);
         if let Some(life) = &mut self.life {
             let oracle = Arc::clone(&self.oracle);
             life.operate(move |control| async move {
                 control.resume(&name).await;
-                oracle.paused(&name, false);
+                oracle.paused(&name, order, false);
             });
         }
     }
@@ -347,9 +360,11 @@ impl World {
     /// Everything is well from now on; returns once everything is settled.
     pub async fn settle(&mut self) {
         self.disks.set_failing(0);
+        self.disks.set_stall_ms(0);
         for receiver in lock(&self.receivers).values_mut() {
             receiver.recover();
         }
+        let (mut behind, mut still) = (Vec::new(), 0);
         for round in 0..ROUNDS_MAX {
             if self.oracle.violation().is_some() || self.is_settled() {
                 return;
@@ -362,6 +377,11 @@ impl World {
             let until = self.clock.elapsed() + ROUND;
             self.pass_until(until).await;
             self.look();
+            let before = std::mem::replace(&mut behind, self.behind());
+            still = if before == behind { still + 1 } else { 0 };
+            if still == ROUNDS_STILL_MAX {
+                break;
+            }
         }
         let what = self.unsettled().join("; ");
         self.oracle.accuse(Rule::Stuck, what);
@@ -384,6 +404,14 @@ impl World {
 
     fn is_settled(&self) -> bool {
         self.life.as_ref().is_some_and(|life| life.engine.is_quiet()) && self.unsettled().is_empty()
+    }
+
+    /// How far the lanes are that are not at the journal's end.
+    fn behind(&self) -> Vec<Sequence> {
+        let last = lock(&self.disk).last;
+        let lanes = self.life.as_ref().map(|life| life.control.destinations());
+        let cursors = lanes.into_iter().flatten().map(|lane| lane.cursor);
+        cursors.filter(|cursor| *cursor < last).collect()
     }
 
     /// How the lanes stand that have something left to do.

@@ -5,11 +5,12 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use domain::{id::DeliveryId, record::Sequence, time::Timestamp};
+use domain::{id::DeliveryId, record::Sequence};
 use store::{
     journal::BoxFuture,
     lanes::{LanesError, Settlement},
 };
+use tokio::time::Instant;
 
 use crate::lane::{Lane, LaneError};
 
@@ -25,9 +26,10 @@ pub(crate) struct Books {
     pub(crate) pending: Settlement,
     storing: Option<Storing>,
     stored: Sequence,
-    last: Timestamp,
-    /// The last settlement could not be stored; the next attempt is due then.
-    failing_until: Option<Timestamp>,
+    /// When the last settlement began; not by the wall clock, which may be set back.
+    last: Option<Instant>,
+    /// The last settlement could not be stored.
+    is_failing: bool,
     /// Parked deliveries settled here, whose rows may not be gone yet.
     settled: HashSet<DeliveryId>,
 }
@@ -45,24 +47,31 @@ impl Books {
             pending: Settlement::default(),
             storing: None,
             stored,
-            last: Timestamp::default(),
-            failing_until: None,
+            last: None,
+            is_failing: false,
             settled: HashSet::new(),
         }
     }
 
-    /// When the next settlement is due; `None` if there is nothing to store or one is under way.
-    pub(crate) fn settle_at(&self, cursor: Sequence) -> Option<Timestamp> {
+    /// How long until the next settlement is due; `None` if there is nothing to store or one is under
+    /// way.
+    pub(crate) fn due_in(&self, cursor: Sequence) -> Option<Duration> {
         if self.storing.is_some() {
             return None;
         }
-        if self.failing_until.is_some() {
-            return self.failing_until;
-        }
-        if self.has_rows() {
-            return Some(self.last.plus(SETTLE_GAP));
-        }
-        (cursor > self.stored).then(|| self.last.plus(CURSOR_GAP))
+        let gap = match (self.is_failing, self.has_rows()) {
+            (true, _) => STORE_PAUSE,
+            (false, true) => SETTLE_GAP,
+            (false, false) if cursor > self.stored => CURSOR_GAP,
+            (false, false) => return None,
+        };
+        Some(self.last.map_or(Duration::ZERO, |last| gap.saturating_sub(last.elapsed())))
+    }
+
+    /// Attempts that are done and not known to be stored.
+    pub(crate) fn unstored(&self) -> usize {
+        let storing = self.storing.as_ref().map_or(0, |storing| storing.settlement.attempts.len());
+        self.pending.attempts.len() + storing
     }
 
     /// Whether a parked delivery is settled here while its row may still be read.
@@ -84,7 +93,7 @@ impl Books {
     /// Whether what became of deliveries cannot be stored. Nothing is sent meanwhile: it would be
     /// sent again after a restart.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failing_until.is_some()
+        self.is_failing
     }
 
     /// Resolves when a settlement under way has ended; never if there is none. One that failed is
@@ -94,13 +103,13 @@ impl Books {
         let stored = storing.stored.as_mut().await;
         let Some(Storing { settlement, before, .. }) = self.storing.take() else { return stored };
         if stored.is_ok() {
-            self.failing_until = None;
+            self.is_failing = false;
             for id in settlement.unparked {
                 self.settled.remove(&id);
             }
             return stored;
         }
-        self.failing_until = Some(self.last.plus(STORE_PAUSE));
+        self.is_failing = true;
         self.stored = before;
         let later = std::mem::replace(&mut self.pending, settlement);
         self.pending.cursor = None;
@@ -118,13 +127,12 @@ impl Books {
 impl Lane {
     /// Starts storing what is pending, if that is due.
     pub(crate) fn begin_settling(&mut self) {
-        let now = self.now();
-        if self.books.settle_at(self.window.cursor()).is_some_and(|at| at <= now) {
-            self.store(now);
+        if self.books.due_in(self.window.cursor()) == Some(Duration::ZERO) {
+            self.store();
         }
     }
 
-    fn store(&mut self, now: Timestamp) {
+    fn store(&mut self) {
         let mut settlement = std::mem::take(&mut self.books.pending);
         let before = self.books.stored;
         let cursor = self.window.cursor();
@@ -136,7 +144,7 @@ impl Lane {
         let rows = settlement.clone();
         let stored = Box::pin(async move { shared.lanes.settle(&name, rows).await });
         self.books.storing = Some(Storing { stored, settlement, before });
-        self.books.last = now;
+        self.books.last = Some(Instant::now());
     }
 
     /// Stores everything, and waits for it.
@@ -146,7 +154,7 @@ impl Lane {
             let _ = self.books.settled().await;
         }
         if self.books.has_rows() || self.window.cursor() > self.books.stored {
-            self.store(self.now());
+            self.store();
             self.books.settled().await?;
         }
         Ok(())

@@ -128,7 +128,7 @@ impl Control {
     pub(crate) async fn remove_lane(&self, name: &DestinationName) {
         let shared = &self.shared;
         shared.roster.remove(name);
-        shared.roster.at_rest(name).await;
+        shared.roster.gone(name).await;
         if !shared.roster.is_served() {
             shared.forget(name).await;
         }
@@ -139,13 +139,17 @@ impl Control {
     /// was in flight has settled.
     pub async fn pause(&self, name: &DestinationName, why: &str) {
         let since = self.shared.clock.now();
-        self.shared.roster.disable(name, Disabled { why: why.to_owned(), since });
-        self.shared.store_switch(name, Some(why.to_owned())).await;
-        self.shared.roster.at_rest(name).await;
+        {
+            let _turn = self.shared.switching.lock().await;
+            self.shared.roster.disable(name, Disabled { why: why.to_owned(), since });
+            self.shared.store_switch(name, Some(why.to_owned())).await;
+        }
+        self.shared.roster.paused(name).await;
     }
 
     /// Sends to a destination again, from where it stopped.
     pub async fn resume(&self, name: &DestinationName) {
+        let _turn = self.shared.switching.lock().await;
         self.shared.store_switch(name, None).await;
         self.shared.roster.enable(name);
     }

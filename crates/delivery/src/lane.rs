@@ -97,7 +97,7 @@ pub(crate) struct Lane {
     pub(crate) queue: Queue,
     pub(crate) streams: Streams,
     pub(crate) shelf: Shelf,
-    /// Events after the cursor that were parked or buried in an earlier run: their rows have them.
+    /// Events that are parked or buried while their records are yet to be read: rows have them.
     pub(crate) parked_before: HashSet<EventId>,
     pub(crate) attempts: JoinSet<Tried>,
     pub(crate) running: HashMap<tokio::task::Id, Running>,
@@ -111,6 +111,8 @@ pub(crate) struct Lane {
     pub(crate) books: Books,
     pub(crate) told: Telling,
     pub(crate) head: watch::Receiver<Sequence>,
+    /// Another process may have changed what is parked.
+    changed: watch::Receiver<u64>,
     /// A lane that batches reads on from then.
     pub(crate) rest_until: Timestamp,
     /// Everything up to the head was read.
@@ -132,7 +134,8 @@ impl Lane {
     pub(crate) async fn open(shared: Arc<Shared>, start: Start) -> Result<Self, LaneError> {
         let Start { destination, bounds, begin_at, without_backup, is_forgiven, view, .. } = start;
         let name = &destination.name;
-        let head = shared.journal.head();
+        // Before anything is read: no change may come in between.
+        let (head, changed) = (shared.journal.head(), shared.lanes.changed());
         let mut stored = shared.lanes.cursor(name).await?;
         let first = stored.is_none().then(|| *head.borrow());
         if let Some(cursor) = begin_at.or(first) {
@@ -173,6 +176,7 @@ impl Lane {
             books: Books::new(stored.unwrap_or_default()),
             told: Telling::default(),
             head,
+            changed,
             rest_until: Timestamp::default(),
             at_head: false,
             ending: None,
@@ -189,10 +193,9 @@ impl Lane {
         if !is_forgiven {
             lane.failing_since = failing_since(&lane.shared, lane.name()).await?;
         }
-        let parked = lane.shelf.events().filter(|event| event.sequence > cursor);
-        lane.parked_before = parked.map(|event| event.event.clone()).collect();
-        let dead = lane.shared.lanes.dead_after(lane.name(), cursor).await?;
-        lane.parked_before.extend(dead);
+        for dead in lane.shared.lanes.dead_after(lane.name(), cursor).await? {
+            lane.pass_over(dead);
+        }
         Ok(lane)
     }
 
@@ -207,7 +210,6 @@ impl Lane {
     /// Runs until `stop`. What is not settled by the settle time-out stays behind the cursor, and
     /// the next start reads it again.
     pub(crate) async fn run(mut self, stop: Stop) -> Result<(), LaneError> {
-        let mut changed = self.shared.lanes.changed();
         let settle_timeout = self.shared.config.settle_timeout;
         let view = Arc::clone(&self.view);
         let (mut give_up_at, mut is_halted) = (None, false);
@@ -248,7 +250,7 @@ impl Lane {
                 Some(ended) = self.attempts.join_next_with_id() => self.ended(ended),
                 settled = self.books.settled() => self.note_settled(settled),
                 Ok(()) = self.head.changed(), if self.at_head => {}
-                Ok(()) = changed.changed() => self.reload_parked().await?,
+                Ok(()) = self.changed.changed() => self.reload_parked().await?,
                 () = view.reload.notified() => self.reload_parked().await?,
                 () = idle => {}
             }
@@ -264,6 +266,10 @@ impl Lane {
             if in_flight || self.shelf.holds(&row.id) || self.books.has_settled(&row.id) {
                 continue;
             }
+            let read = self.window.read();
+            for unread in row.events.iter().filter(|event| event.sequence > read) {
+                self.pass_over(unread.event.clone());
+            }
             let waiting = Waiting {
                 id: row.id,
                 events: row.events,
@@ -275,6 +281,14 @@ impl Lane {
             self.shelf.park(waiting, false);
         }
         Ok(())
+    }
+
+    /// An event has a row, though its record is yet to be read.
+    fn pass_over(&mut self, event: EventId) {
+        if let Some(call) = event.call_id() {
+            self.streams.pass_over(call);
+        }
+        self.parked_before.insert(event);
     }
 
     /// Whether everything is read that a bounded lane may read.
@@ -371,10 +385,11 @@ impl Lane {
             Some(self.backup_breaker.room_at()),
             Some(self.next_send_at),
             Some(self.rest_until),
-            self.books.settle_at(self.window.cursor()),
         ];
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
-        next.map_or(IDLE_MAX, |next| next.since(now)).min(IDLE_MAX)
+        let settle_in = self.books.due_in(self.window.cursor());
+        let wait = next.map_or(IDLE_MAX, |next| next.since(now)).min(IDLE_MAX);
+        settle_in.map_or(wait, |settle_in| wait.min(settle_in))
     }
 
     async fn close(mut self) -> Result<(), LaneError> {

@@ -69,7 +69,7 @@ impl Lane {
             return Ok(());
         }
         let mut has_read = false;
-        while self.has_room() {
+        while self.has_room() || self.makes_room() {
             // The head is told after those who wait for a commit, and their calls may be what ends
             // last: so a lane that stops reads until nothing comes.
             let is_read = self.window.read() >= *self.head.borrow_and_update();
@@ -142,13 +142,29 @@ impl Lane {
             return false;
         }
         let ahead_max = self.destination.queue_size;
-        if !self.is_down() {
-            return self.window.len() < ahead_max && self.shelf.len() < ahead_max;
+        if self.is_down() {
+            self.wants_probe() && self.window.len() < ahead_max.max(PROBES_MAX)
+        } else {
+            self.window.len() < ahead_max && self.shelf.living() < ahead_max
         }
-        // One that is parked or was tried in vain is not enough: it may be what this receiver never
-        // takes, and nothing else would show that it is back.
+    }
+
+    /// Whether nothing new is there to probe with. One that is parked or was tried in vain is not
+    /// enough: it may be what this receiver never takes, and nothing else would show that it is back.
+    fn wants_probe(&self) -> bool {
         let has_probe = self.queue.untried() > 0 || !self.gathering.is_empty();
-        !has_probe && self.queue.len() < PROBES_MAX && self.window.len() < ahead_max.max(PROBES_MAX)
+        !has_probe && self.queue.len() < PROBES_MAX
+    }
+
+    /// Gives pieces of streams up where they are all that can be read while the receiver is down:
+    /// behind them come outcomes. Says whether that helped.
+    fn makes_room(&mut self) -> bool {
+        if !self.is_down() || !self.wants_probe() {
+            return false;
+        }
+        let released = self.streams.give_up_all();
+        self.take_released(released);
+        self.has_room()
     }
 
     /// Whether an outcome waits for pieces of its stream that nothing may overtake.
@@ -162,7 +178,9 @@ impl Lane {
             return;
         }
         if let Detail::Streaming(piece) = &event.detail {
-            if matching::matches(EventType::Streaming, event, &self.destination) {
+            if !self.streams.is_over(piece.call.id)
+                && matching::matches(EventType::Streaming, event, &self.destination)
+            {
                 self.window.hold(event.sequence);
                 self.streams.piece(event, piece);
             }
@@ -178,6 +196,10 @@ impl Lane {
             None => items,
         };
         self.gather(items);
+        if self.is_down() {
+            let released = self.streams.give_up();
+            self.take_released(released);
+        }
     }
 
     /// Puts items into bodies.

@@ -259,10 +259,20 @@ impl Roster {
         self.change(|state| state.asked.push(Chore::Tell(note)));
     }
 
-    /// A receiver wants nothing any more, or has failed for too long.
+    /// A receiver wants nothing any more, or has failed for too long. It is told of once.
     pub(crate) fn give_up(&self, name: &DestinationName, disabled: Disabled) {
-        self.disable(name, disabled.clone());
-        self.change(|state| state.asked.push(Chore::GiveUp(name.clone(), disabled)));
+        self.change(|state| {
+            if !state.disabled.contains_key(name) {
+                state.renew_those_with_backup(name);
+                state.disabled.insert(name.clone(), disabled.clone());
+                state.asked.push(Chore::GiveUp(name.clone(), disabled));
+            }
+        });
+    }
+
+    /// Whether it is disabled for this reason, and no other.
+    pub(crate) fn is_disabled(&self, name: &DestinationName, disabled: &Disabled) -> bool {
+        lock(&self.state).disabled.get(name) == Some(disabled)
     }
 
     /// The service works from now on, or no longer.
@@ -336,30 +346,32 @@ impl Roster {
     /// Returns once nothing works for the destination as it was before it was last put; at once if no
     /// service runs.
     pub(crate) async fn taken_up(&self, name: &DestinationName) {
-        let mut changed = self.changed.subscribe();
-        let is_taken_up = || {
-            let state = lock(&self.state);
-            let is_old = |slot: &Slot| {
-                slot.worker.as_ref().is_some_and(|worker| worker.version != slot.version)
-            };
-            !state.working_for(name).any(is_old) || !state.is_served
-        };
-        while !is_taken_up() {
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
+        let is_old = |slot: &Slot| slot.worker.as_ref().is_some_and(|w| w.version != slot.version);
+        self.until(|state| !state.working_for(name).any(is_old)).await;
     }
 
-    /// Returns once nothing works for the destination any more; at once if no service runs.
-    pub(crate) async fn at_rest(&self, name: &DestinationName) {
+    /// Returns once a removed destination is gone, with all that is stored of it; at once if no
+    /// service runs.
+    pub(crate) async fn gone(&self, name: &DestinationName) {
+        let is_going = |slot: &Slot| slot.worker.is_some() || slot.is_removed;
+        self.until(|state| !state.working_for(name).any(is_going)).await;
+    }
+
+    /// Returns once nothing works for a paused destination any more, or it is resumed; at once if no
+    /// service runs.
+    pub(crate) async fn paused(&self, name: &DestinationName) {
+        let works = |slot: &Slot| slot.worker.is_some();
+        let is_paused = |state: &State| state.disabled.contains_key(name);
+        self.until(|state| !state.working_for(name).any(works) || !is_paused(state)).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&State) -> bool) {
         let mut changed = self.changed.subscribe();
-        let is_at_rest = || {
+        let is_over = || {
             let state = lock(&self.state);
-            let rests = |slot: &Slot| slot.worker.is_none() && !slot.is_removed;
-            state.working_for(name).all(rests) || !state.is_served
+            is_so(&state) || !state.is_served
         };
-        while !is_at_rest() {
+        while !is_over() {
             if changed.changed().await.is_err() {
                 return;
             }

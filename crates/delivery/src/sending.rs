@@ -156,6 +156,7 @@ impl Lane {
             if self.ending == Some(Ending::Halt)
                 || now < self.next_send_at
                 || self.books.is_failing()
+                || self.books.unstored() + self.attempts.len() >= self.shared.config.unstored_max
             {
                 return;
             }

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) sender: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) roster: Roster,
+    /// Held while a switch is turned: what is stored must be what lanes do.
+    pub(crate) switching: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -110,6 +112,7 @@ impl Service {
                 sender: Arc::new(sender),
                 clock,
                 roster,
+                switching: tokio::sync::Mutex::new(()),
             }),
         }
     }
@@ -224,7 +227,13 @@ impl Tasks {
             }
             Chore::GiveUp(name, disabled) => {
                 self.set.spawn(async move {
-                    shared.store_switch(&name, Some(disabled.why.clone())).await;
+                    {
+                        let _turn = shared.switching.lock().await;
+                        // Somebody may have resumed it meanwhile.
+                        if shared.roster.is_disabled(&name, &disabled) {
+                            shared.store_switch(&name, Some(disabled.why.clone())).await;
+                        }
+                    }
                     tell(&shared, notes::disabled(&name, disabled)).await;
                     None
                 });

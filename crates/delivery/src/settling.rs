@@ -315,6 +315,10 @@ impl Lane {
             return self.keep(delivery, reason, now);
         }
         self.shelf.count(&mut delivery.attempts);
+        if self.shelf.certain(delivery.attempts) >= policy.max_attempts {
+            // Others passed while it had its last attempt.
+            return self.bury(delivery, reason, now);
+        }
         let wait = match again {
             Again::After(asked) => {
                 let number = delivery.attempts.count() + 1;
@@ -323,7 +327,7 @@ impl Lane {
             Again::Useless => None,
         };
         let due_at = now.plus(wait.unwrap_or(policy.max_delay));
-        let is_doomed = wait.is_none() || delivery.attempts.is_suspicious(policy.max_attempts);
+        let is_doomed = wait.is_none() || delivery.attempts.is_doomed(policy.max_attempts);
         self.park(delivery, due_at, reason, is_doomed);
     }
 
@@ -342,14 +346,29 @@ impl Lane {
         self.take_released(released);
     }
 
-    /// The receiver is down: the delivery waits with no attempt counted and no row written.
-    fn keep(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
-        if !delivery.is_parked {
-            return self.queue.push(Delivery { is_tried: true, ..delivery });
+    /// The receiver is down: the delivery waits with no attempt counted, and no row written unless it
+    /// had one or is under suspicion. A batch goes in halves from now on: one event that never passes
+    /// must not make the receiver look down for all that stand beside it, batch after batch.
+    fn keep(&mut self, mut delivery: Delivery, reason: String, now: Timestamp) {
+        self.shelf.count_outage(&mut delivery.attempts);
+        let max_attempts = self.destination.retry.max_attempts;
+        if self.shelf.certain(delivery.attempts) >= max_attempts {
+            return self.bury(delivery, reason, now);
         }
-        let Delivery { id, events, attempts, is_thin, .. } = delivery;
-        let is_doomed = attempts.is_suspicious(self.destination.retry.max_attempts);
-        self.shelf.park(Waiting { id, events, attempts, due_at: now, reason, is_thin }, is_doomed);
+        let is_doomed = delivery.attempts.is_doomed(max_attempts);
+        delivery.is_tried = true;
+        let has_room = !delivery.is_parked || self.shelf.len() < self.destination.queue_size;
+        if delivery.events.len() > 1 && has_room {
+            self.go_in_halves(delivery, reason, now);
+        } else if delivery.is_parked {
+            let Delivery { id, events, attempts, is_thin, .. } = delivery;
+            let waiting = Waiting { id, events, attempts, due_at: now, reason, is_thin };
+            self.shelf.park(waiting, is_doomed);
+        } else if is_doomed {
+            self.park(delivery, now, reason, true);
+        } else {
+            self.queue.push(delivery);
+        }
     }
 
     fn put_back(&mut self, running: Running, reason: &str, now: Timestamp) {
@@ -413,6 +432,11 @@ impl Lane {
         if delivery.events.is_empty() {
             delivery.events = missing.to_vec();
             return self.bury(delivery, reason, now);
+        }
+        if !delivery.is_parked {
+            for event in missing {
+                self.window.release(event.sequence);
+            }
         }
         self.push_letter(DeadLetter {
             destination: self.destination.name.clone(),

@@ -57,8 +57,13 @@ impl Attempts {
     }
 
     /// Whether it has failed in so many outages that they must be of its own making.
-    pub(crate) fn is_suspicious(self, max_attempts: u32) -> bool {
+    fn is_suspicious(self, max_attempts: u32) -> bool {
         self.outages >= max_attempts.max(OUTAGES_MIN)
+    }
+
+    /// Whether it is to be given up once another delivery has passed.
+    pub(crate) fn is_doomed(self, max_attempts: u32) -> bool {
+        self.counted >= max_attempts || self.is_suspicious(max_attempts)
     }
 
     /// How many count.
@@ -78,11 +83,6 @@ impl Shelf {
         self.waiting.contains_key(id)
     }
 
-    /// What the parked deliveries carry.
-    pub(crate) fn events(&self) -> impl Iterator<Item = &EventRef> {
-        self.waiting.values().flat_map(|waiting| &waiting.events)
-    }
-
     /// One more attempt failed, since the last success.
     pub(crate) fn count(&self, attempts: &mut Attempts) {
         if attempts.epoch != self.epoch {
@@ -90,6 +90,11 @@ impl Shelf {
         }
         attempts.counted = attempts.counted.saturating_add(1);
         attempts.at_risk += 1;
+    }
+
+    /// One more attempt failed while the receiver is down.
+    pub(crate) fn count_outage(&self, attempts: &mut Attempts) {
+        attempts.failed_in_outage(self.epoch);
     }
 
     /// Puts a delivery back until it is due. A doomed one is buried at the next success.
@@ -101,10 +106,15 @@ impl Shelf {
         self.waiting.insert(waiting.id.clone(), waiting);
     }
 
-    /// Whether one waits that others may not overtake where order is strict. Those that are out of
-    /// attempts may be: the next that passes buries them.
+    /// Those that are not out of attempts. The others wait for something else to pass and bury them,
+    /// so nothing may wait for them.
+    pub(crate) fn living(&self) -> usize {
+        self.waiting.len() - self.doomed.len()
+    }
+
+    /// Whether one waits that others may not overtake where order is strict.
     pub(crate) fn holds_up(&self) -> bool {
-        self.waiting.len() > self.doomed.len()
+        self.living() > 0
     }
 
     /// Whether one is to be buried at the next success.
@@ -179,21 +189,25 @@ impl Shelf {
         let waiting = &self.waiting;
         self.doomed.retain(|id| {
             let doomed = waiting.get(id);
-            doomed.is_some_and(|doomed| doomed.attempts.is_suspicious(max_attempts))
+            doomed.is_some_and(|doomed| doomed.attempts.is_doomed(max_attempts))
         });
+    }
+
+    /// Attempts that count for certain: another delivery has passed since.
+    pub(crate) fn certain(&self, mut attempts: Attempts) -> u32 {
+        if attempts.epoch == self.epoch {
+            attempts.forget_risk();
+        }
+        attempts.counted
     }
 
     /// One that waits, as its row keeps it. Attempts since the last success are left out: whether
     /// they count is not known yet, and after a restart nobody could take them back.
     pub(crate) fn row(&self, waiting: &Waiting) -> Parked {
-        let mut attempts = waiting.attempts;
-        if attempts.epoch == self.epoch {
-            attempts.forget_risk();
-        }
         Parked {
             id: waiting.id.clone(),
             events: waiting.events.clone(),
-            attempts: attempts.counted,
+            attempts: self.certain(waiting.attempts),
             due_at: waiting.due_at,
             reason: waiting.reason.clone(),
         }
@@ -201,17 +215,23 @@ impl Shelf {
 }
 
 impl Attempts {
-    /// The breaker opened. Before the first success nobody knows whether the receiver ever worked,
-    /// and an outage counts once.
+    /// The breaker opened. An outage counts once, and only after the first success: before it
+    /// nobody knows whether the receiver ever worked.
     fn pardon(&mut self, epoch: u64) {
         if self.epoch != epoch {
             return;
         }
-        if self.at_risk > 0 && self.outage_epoch != epoch {
+        if self.at_risk > 0 {
+            self.failed_in_outage(epoch);
+        }
+        self.forget_risk();
+    }
+
+    fn failed_in_outage(&mut self, epoch: u64) {
+        if self.outage_epoch != epoch {
             self.outages += 1;
             self.outage_epoch = epoch;
         }
-        self.forget_risk();
     }
 
     /// Takes back what may not count.
@@ -305,6 +325,34 @@ mod tests {
         assert_eq!(shelf.row(&failed).attempts, 2);
         shelf.count(&mut failed.attempts);
         assert_eq!((failed.attempts.count(), shelf.row(&failed).attempts), (3, 2));
+    }
+
+    #[test]
+    fn attempts_count_for_certain_once_another_has_passed() {
+        let mut shelf = Shelf::default();
+        let mut attempts = waiting(&shelf, "one", 2).attempts;
+        assert_eq!((attempts.count(), shelf.certain(attempts)), (2, 0));
+        shelf.passed();
+        assert_eq!(shelf.certain(attempts), 2);
+        shelf.count(&mut attempts);
+        assert_eq!((attempts.count(), shelf.certain(attempts)), (3, 2));
+    }
+
+    #[test]
+    fn a_probe_that_fails_in_outage_after_outage_makes_suspicious_too() {
+        let mut shelf = Shelf::default();
+        let mut attempts = Attempts::default();
+        for _ in 0..3 {
+            shelf.count_outage(&mut attempts);
+            assert!(!attempts.is_doomed(2), "before the first success nobody knows");
+        }
+        for _ in 0..3 {
+            assert!(!attempts.is_doomed(2));
+            shelf.passed();
+            shelf.count_outage(&mut attempts);
+            shelf.count_outage(&mut attempts);
+        }
+        assert!(attempts.is_doomed(2));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What becomes of a delivery that is more than its receiver takes (413): a batch is halved, a
-//! single event goes without its message texts.
+//! single event goes without its message texts. What is probed with is halved too (`settling`).
 //!
 //! Invariant: no event is left out, and each half is a delivery of its own with its own id. Texts
 //! are left out only where one event alone is too large.
@@ -37,37 +37,44 @@ impl Lane {
             events = delivery.events.len(), "A delivery is too large; smaller ones go instead."
         );
         if delivery.events.len() > 1 {
-            return self.halve(delivery, &reason, now);
+            return self.go_in_halves(delivery, reason, now);
         }
         let thin = Delivery { is_thin: true, body: None, ..delivery };
         self.go_again(thin, reason, now);
     }
 
-    fn halve(&mut self, delivery: Delivery, reason: &str, now: Timestamp) {
-        let Delivery { id, mut events, is_parked, is_thin, .. } = delivery;
-        if is_parked {
-            self.books.unpark(id);
+    /// Each half of a batch goes at once, with no attempt counted.
+    pub(crate) fn go_in_halves(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
+        if delivery.is_parked {
+            self.books.unpark(delivery.id.clone());
         }
-        let later = events.split_off(events.len() / 2);
-        // Before all others, the earlier half first.
-        for events in [later, events] {
-            let ids: Vec<&EventId> = events.iter().map(|event| &event.event).collect();
-            let id = request::delivery_id(&ids);
-            let attempts = Attempts::default();
-            let is_tried = false;
-            let half = Delivery { id, events, attempts, body: None, is_parked, is_thin, is_tried };
-            self.go_again(half, reason.to_owned(), now);
-        }
+        let [first, second] = halves(delivery);
+        self.go_again(second, reason.clone(), now);
+        self.go_again(first, reason, now);
     }
 
-    /// At once, with no attempt counted.
+    /// At once, with no attempt counted: before all others, unless these are probed with in turn.
     fn go_again(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
         if delivery.is_parked {
             self.park(delivery, now, reason, false);
+        } else if delivery.is_tried {
+            self.queue.push(delivery);
         } else {
             self.queue.push_front(delivery);
         }
     }
+}
+
+/// The earlier and the later half of a batch, each a delivery that has had no attempt.
+fn halves(delivery: Delivery) -> [Delivery; 2] {
+    let Delivery { mut events, is_parked, is_thin, is_tried, .. } = delivery;
+    let later = events.split_off(events.len() / 2);
+    [events, later].map(|events| {
+        let ids: Vec<&EventId> = events.iter().map(|event| &event.event).collect();
+        let id = request::delivery_id(&ids);
+        let attempts = Attempts::default();
+        Delivery { id, events, attempts, body: None, is_parked, is_thin, is_tried }
+    })
 }
 
 /// Whether a format writes less of an event when it leaves message texts out.

@@ -4,7 +4,7 @@
 //! Invariant: none is sent after its call's outcome. A piece that fails merges into the next one; one
 //! that the receiver refuses is given up, and the outcome carries the whole text in any case.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use domain::{
     event::{Detail, Event, Piece},
@@ -23,6 +23,8 @@ pub(crate) struct Streams {
     ready: VecDeque<CallId>,
     /// Calls whose last piece failed, until they may send again.
     resting: BTreeSet<(Timestamp, CallId)>,
+    /// Calls whose outcome has a row while the journal is yet to be read up to it.
+    over: HashSet<CallId>,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,16 @@ pub(crate) struct Released {
 }
 
 impl Streams {
+    /// The call's outcome has a row, and may be sent before the records of its pieces are read.
+    pub(crate) fn pass_over(&mut self, call: CallId) {
+        self.over.insert(call);
+    }
+
+    /// Whether pieces of the call come too late.
+    pub(crate) fn is_over(&self, call: CallId) -> bool {
+        self.over.contains(&call)
+    }
+
     /// Takes a piece up behind those that wait.
     pub(crate) fn piece(&mut self, event: &Event, piece: &Piece) {
         let call = piece.call.id;
@@ -163,6 +175,7 @@ impl Streams {
 
     /// The call's outcome is there. Returns it if no piece is in flight or waits; else it is held.
     pub(crate) fn outcome(&mut self, call: CallId, items: Vec<Item>) -> Vec<Item> {
+        self.over.remove(&call);
         let Some(stream) = self.calls.get_mut(&call) else { return items };
         if stream.waiting.is_empty() && stream.phase != Phase::InFlight {
             self.calls.remove(&call);
@@ -198,6 +211,14 @@ impl Streams {
             released.outcome.append(outcome);
             false
         });
+        released
+    }
+
+    /// Gives up all pieces that wait, those of running calls too.
+    pub(crate) fn give_up_all(&mut self) -> Released {
+        let mut released = self.give_up();
+        let waiting = self.calls.values_mut().flat_map(|stream| stream.waiting.drain(..));
+        released.sequences.extend(waiting.flat_map(|merged| merged.sequences));
         released
     }
 
@@ -353,6 +374,28 @@ mod tests {
         let released = streams.give_up();
         assert_eq!((released.outcome.len(), released.sequences), (1, vec![Sequence(1)]));
         assert!(next(&mut streams, 100).is_none());
+    }
+
+    #[test]
+    fn when_nothing_else_can_be_read_running_calls_lose_the_pieces_that_wait() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        let released = streams.give_up_all();
+        assert_eq!((released.outcome.len(), released.sequences), (0, vec![Sequence(1)]));
+        feed(&mut streams, 0, 1, "b");
+        assert_eq!(next(&mut streams, 0).expect("what comes later goes").1, "1-1 b");
+        assert!(streams.outcome(call().id, outcome()).is_empty(), "one is in flight");
+        assert_eq!(streams.give_up_all().outcome.len(), 0);
+        assert_eq!(streams.sent(call().id).outcome.len(), 1);
+    }
+
+    #[test]
+    fn pieces_come_too_late_while_their_outcome_has_a_row_and_is_yet_to_be_read() {
+        let mut streams = Streams::default();
+        streams.pass_over(call().id);
+        assert!(streams.is_over(call().id));
+        streams.outcome(call().id, Vec::new());
+        assert!(!streams.is_over(call().id), "nothing is remembered of it");
     }
 
     #[test]

@@ -14,5 +14,8 @@ mod life;
 #[path = "lanes/shape.rs"]
 mod shape;
 
+#[path = "lanes/faults.rs"]
+mod faults;
+
 #[path = "lanes/replay.rs"]
 mod replay;

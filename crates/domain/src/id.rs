@@ -82,6 +82,12 @@ impl EventId {
         Self(text.into())
     }
 
+    /// The call that it tells of; `None` for news of the gateway's own.
+    pub fn call_id(&self) -> Option<CallId> {
+        let digits = self.0.strip_prefix("evt_")?.get(..32)?;
+        digits.parse().ok().map(CallId)
+    }
+
     /// The id as text. It never holds a `.` (Standard Webhooks, "signature scheme").
     pub fn as_str(&self) -> &str {
         &self.0
@@ -138,5 +144,28 @@ impl DeliveryId {
 impl std::fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_events_id_tells_its_call_and_other_news_tell_of_none() {
+        let call = CallId::new(Timestamp::from_millis(1_700_000_000_000), [7; 10]);
+        let ids = [
+            EventId::of_outcome(call, EventType::Completion),
+            EventId::of_failed_attempts(call, 2),
+            EventId::of_piece(call, 0, 1, 2),
+            EventId::of_rate_limit(call, 0),
+        ];
+        for id in ids {
+            assert_eq!(id.call_id(), Some(call), "{id}");
+        }
+        for text in ["evt_delivery_d6fca44bf1f718037e192d46cd2a3660", "evt_budget", "record_7", ""]
+        {
+            assert_eq!(EventId::from_stored(text).call_id(), None, "{text}");
+        }
     }
 }

@@ -33,6 +33,10 @@ use crate::{
     open_files,
 };
 
+/// Attempts of a lane that are done and not stored: what some thousand a second come to while the
+/// store takes a moment longer than usual.
+const UNSTORED_MAX: usize = 1_000;
+
 /// Derived events kept for lanes that keep up.
 const EVENTS_CACHED_MAX: usize = 4096;
 
@@ -233,6 +237,7 @@ async fn delivery(
     let restored = console::restore(&*made, files, policy, world.clock.now()).await?;
     let config = delivery::config::Config {
         settle_timeout: settings.delivery.settle_timeout,
+        unstored_max: UNSTORED_MAX,
         events_cached_max: EVENTS_CACHED_MAX,
         disable_after: settings.delivery.disable_after,
     };

@@ -22,7 +22,7 @@ impl Lanes for Engine {
     ) -> BoxFuture<'_, Result<Option<Sequence>, LanesError>> {
         let (lane, witness) = (lane.clone(), Arc::clone(&self.witness));
         self.ask(move |disk| {
-            witness.opened(&lane);
+            witness.opened(&lane, disk);
             Ok(disk.lanes.get(&lane).and_then(|rows| rows.cursor))
         })
     }

@@ -4,7 +4,7 @@
 //! can be seen from outside, it is believed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -26,12 +26,19 @@ pub(super) struct Run {
     pub(super) number: u64,
     /// When attempts began within the last second, and whether the body was read for it.
     pub(super) sends: VecDeque<(Duration, bool)>,
-    /// Failures that surely count against a delivery: others passed after them.
-    pub(super) confirmed: HashMap<String, u32>,
+    /// Failures that surely count against a delivery, for others passed after them; and when that
+    /// was last so.
+    pub(super) confirmed: HashMap<String, (u32, Duration)>,
     /// Those that will once another passes.
     at_risk: Vec<String>,
+    /// What has failed since anything passed.
+    failing: HashSet<String>,
     targets: [Target; 2],
+    /// What failed while a receiver was down may go again as soon as it is back.
+    eager: HashSet<String>,
     streams: HashMap<String, Stream>,
+    /// Attempts that have ended, and are not stored.
+    pub(super) unstored: usize,
 }
 
 impl Run {
@@ -49,6 +56,8 @@ struct Target {
     paused_at: Duration,
     /// Failures in a row that surely count towards taking it for down.
     failures: u32,
+    /// When it was surely taken for down.
+    down_at: Duration,
     /// Failures in a row that may count.
     failures_perhaps: u32,
     may_be_open: bool,
@@ -91,7 +100,7 @@ impl LaneWatch {
         self.check_gone(flight, now)?;
         self.check_identity(flight, body)?;
         self.check_times(flight, now, wall)?;
-        self.check_room(flight)?;
+        self.check_room(flight, now)?;
         self.check_pieces(flight)?;
         self.check_events(flight)?;
         if self.asked.strict_order {
@@ -102,9 +111,7 @@ impl LaneWatch {
 
     fn check_gone(&self, flight: &Flight, now: Duration) -> Result<(), Violation> {
         let Some(gone_at) = self.gone_at else { return Ok(()) };
-        // Where the body is read first, it had begun before.
-        let is_reread = flight.events.iter().any(|event| self.reread.contains(event));
-        if is_reread && now <= gone_at + self.read_time {
+        if self.had_begun(flight, gone_at, now) {
             return Ok(());
         }
         broken(Rule::SentWhilePaused, format!("{} to {}, which is gone", flight.id, flight.lane))
@@ -137,16 +144,15 @@ impl LaneWatch {
         wall: Timestamp,
     ) -> Result<(), Violation> {
         let Flight { id, lane, target, .. } = flight;
-        let is_reread = flight.events.iter().any(|event| self.reread.contains(event));
+        let is_reread = self.is_reread(flight);
         let Target { paused_until: until, paused_at, .. } = self.run.targets[*target];
-        // Where the body is read first, it had begun when the receiver asked.
-        let had_begun = is_reread && now <= paused_at + self.read_time;
-        if wall < until && !had_begun {
+        if wall < until && !self.had_begun(flight, paused_at, now) {
             let what = format!("{id} to {lane} at {wall}, which asked for rest until {until}");
             return broken(Rule::TooEarly, what);
         }
         let may_probe = self.run.targets.iter().any(|target| target.may_be_open);
-        if let Some(due) = self.due.get(id).filter(|due| wall < **due && !may_probe) {
+        let due = self.due.remove(id).filter(|due| wall < *due);
+        if let Some(due) = due.filter(|_| !may_probe && !self.run.eager.contains(id)) {
             return broken(Rule::TooEarly, format!("{id} to {lane} at {wall}, due at {due}"));
         }
         if let Some(per_second) = self.asked.rate_limit {
@@ -162,19 +168,31 @@ impl LaneWatch {
                 return broken(Rule::TooFast, what);
             }
         }
-        let confirmed = self.run.confirmed.get(id).copied().unwrap_or_default();
-        if confirmed >= self.asked.retry.max_attempts {
+        let (confirmed, at) = self.run.confirmed.get(id).copied().unwrap_or_default();
+        if confirmed >= self.asked.retry.max_attempts && !self.had_begun(flight, at, now) {
             let what = format!("{id} to {lane} has failed {confirmed} times while others passed");
             return broken(Rule::TooOften, what);
         }
         Ok(())
     }
 
-    fn check_room(&mut self, flight: &mut Flight) -> Result<(), Violation> {
+    /// Whether its body may be read from the journal before it leaves.
+    fn is_reread(&self, flight: &Flight) -> bool {
+        flight.events.iter().any(|event| self.reread.contains(event))
+    }
+
+    /// Whether it may have begun before that time, and left only now because its body was read.
+    fn had_begun(&self, flight: &Flight, before: Duration, now: Duration) -> bool {
+        self.is_reread(flight) && now <= before + self.given.read_time
+    }
+
+    fn check_room(&mut self, flight: &mut Flight, now: Duration) -> Result<(), Violation> {
+        let down_at = self.run.targets[flight.target].down_at;
+        let had_begun = self.had_begun(flight, down_at, now);
         let Flight { id, lane, target: at, is_probe, .. } = flight;
         let in_all: usize = self.run.targets.iter().map(|target| target.in_flight).sum();
         let target = &mut self.run.targets[*at];
-        let is_down = target.failures >= FAILURES_TO_OPEN;
+        let is_down = target.failures >= FAILURES_TO_OPEN && !had_begun;
         if is_down && target.probes_in_flight > 0 {
             let what = format!("{id} to {lane}, which is down and has a probe already");
             return broken(Rule::TooMany, what);
@@ -270,9 +288,14 @@ impl LaneWatch {
         }
     }
 
-    pub(super) fn ends(&mut self, flight: Flight, plan: &Plan, now: Duration, wall: Timestamp) {
+    pub(super) fn ends(
+        &mut self,
+        flight: Flight,
+        plan: &Plan,
+        now: Duration,
+        wall: Timestamp,
+    ) -> Result<(), Violation> {
         let meaning = meaning(plan, &self.asked.retry.retryable_status_codes);
-        let is_piece = flight.piece().is_some();
         for id in &flight.events {
             let Some(item) = self.items.get_mut(id) else { continue };
             match meaning {
@@ -286,11 +309,16 @@ impl LaneWatch {
         }
         if matches!(meaning, Meaning::TooLarge) {
             self.too_large.insert(flight.id.clone());
+        }
+        if !matches!(meaning, Meaning::Taken) {
+            // It may go again in halves, or without texts.
             self.reread.extend(flight.events.iter().cloned());
         }
         if flight.run != self.run.number {
-            return;
+            return Ok(());
         }
+        self.run.unstored += usize::from(flight.piece().is_none());
+        let unstored = self.run.unstored;
         if let Some(piece) = flight.piece()
             && let Some(stream) = self.run.streams.get_mut(piece.call)
         {
@@ -317,37 +345,54 @@ impl LaneWatch {
             self.run.at_risk.clear();
         }
         let id = flight.id.clone();
-        self.count(flight, plan, &meaning, is_piece);
+        self.count(flight, plan, &meaning, now);
         if self.run.targets.iter().any(|target| target.may_be_open) {
-            // What fails while the receiver is down may go again as soon as it is back.
-            self.due.remove(&id);
+            self.run.eager.insert(id);
+        } else {
+            self.run.eager.remove(&id);
         }
+        let most = self.given.unstored_max;
+        if unstored > most {
+            let what = format!("{unstored} attempts of {}, at most {most}", self.asked.name);
+            return broken(Rule::Unstored, what);
+        }
+        Ok(())
     }
 
-    fn count(&mut self, flight: Flight, plan: &Plan, meaning: &Meaning, is_piece: bool) {
+    fn count(&mut self, flight: Flight, plan: &Plan, meaning: &Meaning, now: Duration) {
+        let is_piece = flight.piece().is_some();
         let run = &mut self.run;
         let target = &mut run.targets[flight.target];
         // Where order is strict and one fails after another, nothing shows whose fault it is.
         let is_pardoned = self.asked.strict_order
+            && !is_piece
             && !matches!(meaning, Meaning::Taken)
-            && run.at_risk.iter().any(|id| *id != flight.id);
+            && run.failing.iter().any(|id| *id != flight.id);
         if is_pardoned {
             run.at_risk.clear();
+        } else if !is_piece {
+            run.failing.insert(flight.id.clone());
         }
         match meaning {
             Meaning::Taken => {
                 target.failures = 0;
                 target.failures_perhaps = 0;
+                run.failing.clear();
                 target.may_be_open =
                     plan.answer.as_ref().is_ok_and(|answer| answer.control.is_some());
                 for id in run.at_risk.drain(..) {
-                    *run.confirmed.entry(id).or_default() += 1;
+                    let (count, at) = run.confirmed.entry(id).or_default();
+                    *count += 1;
+                    *at = now;
                 }
             }
             Meaning::Failed | Meaning::Refused => {
                 target.failures_perhaps += 1;
                 target.may_be_open |= target.failures_perhaps >= FAILURES_TO_OPEN;
                 target.failures += u32::from(!is_piece);
+                if target.failures == FAILURES_TO_OPEN {
+                    target.down_at = now;
+                }
                 if target.may_be_open {
                     run.at_risk.clear();
                 } else if !is_piece && !is_pardoned {
@@ -357,6 +402,9 @@ impl LaneWatch {
             Meaning::TooLarge | Meaning::Nothing => {
                 target.failures_perhaps += 1;
                 target.may_be_open |= target.failures_perhaps >= FAILURES_TO_OPEN;
+                if target.may_be_open {
+                    run.at_risk.clear();
+                }
             }
             Meaning::Gone => {
                 target.may_be_open = true;

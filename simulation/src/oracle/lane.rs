@@ -15,7 +15,7 @@ use domain::{
 use store::lanes::Settlement;
 use webhook::matching::matches;
 
-use super::{Flight, Rule, Violation, attempts::Run};
+use super::{Flight, Given, Rule, Violation, attempts::Run};
 use crate::engine::disk::{Disk, LaneRows, Replaced};
 
 /// Deliveries that may follow from one record of the journal, at most: an error and a rate limit,
@@ -34,8 +34,7 @@ pub fn waiting_max(asked: &Destination) -> usize {
 /// One lane, from outside.
 pub(super) struct LaneWatch {
     pub(super) asked: Destination,
-    /// How long reading a body again takes, at most.
-    pub(super) read_time: Duration,
+    pub(super) given: Given,
     /// Outcomes and notes that it must deliver, by record.
     pub(super) owed: BTreeMap<Sequence, Vec<String>>,
     pub(super) items: HashMap<String, Item>,
@@ -43,11 +42,13 @@ pub(super) struct LaneWatch {
     pub(super) bodies: HashMap<String, Vec<u64>>,
     /// Ids that were too large for the receiver.
     pub(super) too_large: HashSet<String>,
-    /// When parked rows are due.
+    /// When parked rows are due that have had no attempt since.
     pub(super) due: HashMap<String, Timestamp>,
-    /// Events that were parked or too large once: their bodies may be read again for an attempt.
+    /// Events that were parked or have failed once: their bodies may be read again for an attempt.
     pub(super) reread: HashSet<String>,
     pub(super) is_paused: bool,
+    /// Orders of people to pause or resume it, so far.
+    pub(super) orders: u64,
     /// When its only receiver said that it wants no more.
     pub(super) gone_at: Option<Duration>,
     /// Everything owed before it may be overtaken.
@@ -66,6 +67,7 @@ pub(super) struct Item {
     /// The run of the lane that saw the acknowledgement.
     pub(super) acked_in: Option<u64>,
     pub(super) sends: u32,
+    /// It was given up, or its record cannot be read.
     pub(super) was_dead: bool,
     pub(super) is_told_twice: bool,
     /// The receiver said that it never takes it.
@@ -78,10 +80,10 @@ pub(super) fn broken(rule: Rule, what: String) -> Result<(), Violation> {
 }
 
 impl LaneWatch {
-    pub(super) fn new(asked: Destination, read_time: Duration) -> Self {
+    pub(super) fn new(asked: Destination, given: Given) -> Self {
         Self {
             asked,
-            read_time,
+            given,
             owed: BTreeMap::new(),
             items: HashMap::new(),
             bodies: HashMap::new(),
@@ -89,6 +91,7 @@ impl LaneWatch {
             due: HashMap::new(),
             reread: HashSet::new(),
             is_paused: false,
+            orders: 0,
             gone_at: None,
             order_from: Sequence(0),
             cursor: Sequence(0),
@@ -97,7 +100,7 @@ impl LaneWatch {
     }
 
     /// A record is committed from which these events follow.
-    pub(super) fn owe(&mut self, events: &[Event]) {
+    pub(super) fn owe(&mut self, events: &[Event], is_damaged: bool) {
         for event in events {
             let kind = event.kind();
             if kind != EventType::Streaming && matches(kind, event, &self.asked) {
@@ -107,7 +110,7 @@ impl LaneWatch {
                     .entry(id.clone())
                     // The same news may be recorded again, under the same id.
                     .and_modify(|item| item.is_told_twice = true)
-                    .or_insert_with(|| Item { sequence, ..Item::default() });
+                    .or_insert_with(|| Item { sequence, was_dead: is_damaged, ..Item::default() });
                 self.owed.entry(event.sequence).or_default().push(id);
             }
         }
@@ -119,8 +122,10 @@ impl LaneWatch {
         self.gone_at = None;
     }
 
-    pub(super) fn opened(&mut self, run: u64) {
+    pub(super) fn opened(&mut self, run: u64, rows: Option<&LaneRows>) {
         self.run = Run::new(run);
+        let rows = rows.into_iter().flat_map(|rows| &rows.parked);
+        self.due = rows.map(|(id, (_, row))| (id.as_str().to_owned(), row.due_at)).collect();
     }
 
     pub(super) fn jumped(&mut self) {
@@ -163,6 +168,8 @@ impl LaneWatch {
                 item.was_dead = true;
             }
         }
+        // Those of an earlier run were not counted in this one.
+        self.run.unstored = self.run.unstored.saturating_sub(settlement.attempts.len());
         self.check_counts(settlement, rows)?;
         let kept = Kept { lane: self, rows, disk, ids: None };
         kept.check(settlement.cursor, replaced)?;

@@ -39,6 +39,7 @@ fn world() -> World {
     };
     let config = delivery::config::Config {
         settle_timeout: Duration::ZERO,
+        unstored_max: 1,
         events_cached_max: 1,
         disable_after: None,
     };

@@ -43,6 +43,10 @@ impl TestClock {
     pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_nanos()).unwrap(), Ordering::SeqCst);
     }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_nanos()).unwrap(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
@@ -211,6 +215,7 @@ async fn start(
 ) -> (Control, JoinSet<()>) {
     let config = Config {
         settle_timeout,
+        unstored_max: 8,
         events_cached_max: 100,
         disable_after: Some(Duration::from_hours(120)),
     };

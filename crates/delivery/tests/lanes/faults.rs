@@ -1,0 +1,94 @@
+//! What lanes do when it is not the receiver alone that is at fault: one event spoils a batch, the
+//! clock is set back, two decide at once.
+
+use std::time::Duration;
+
+use domain::{
+    destination::{Batch, Destination, Format, LogFormat},
+    event::EventType,
+};
+use testkit::{DEADLINE, Gate, Receiver, Reply, receiver::accepted_items};
+
+use crate::world::{World, destination, events, name, wait_event, wait_told};
+
+#[tokio::test]
+async fn a_receiver_is_seen_to_be_up_though_no_batch_passes_whole() {
+    let receiver = Receiver::start().await;
+    let lane = Destination {
+        format: Format::GenericApi(LogFormat::JsonArray),
+        batch: Batch { events_max: 4, bytes_max: 1 << 20, flush_interval: Duration::from_mins(1) },
+        ..destination("lane", &receiver)
+    };
+    receiver.answer_to("poison", Reply::status(503));
+    let mut world = World::new(vec![lane]).await;
+    for _ in 0..8 {
+        world.call("poison").await;
+        world.calls(3).await;
+    }
+    receiver.wait_until("what it takes", |seen| !accepted_items(seen).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_nothing_from_being_stored() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let first = world.calls(1).await;
+    wait_told(&receiver, "lane", &first).await;
+    let lanes = world.store.lanes();
+    let lane = name("lane");
+    let is_stored = async |head| {
+        let waited = tokio::time::timeout(DEADLINE, async {
+            while lanes.cursor(&lane).await.unwrap() != Some(head) {
+                tokio::task::yield_now().await;
+            }
+        });
+        waited.await.expect("it is stored in time");
+    };
+    is_stored(world.head()).await;
+    world.clock.set_back(Duration::from_hours(1));
+    let second = world.calls(1).await;
+    wait_told(&receiver, "lane", &second).await;
+    is_stored(world.head()).await;
+}
+
+#[tokio::test]
+async fn attempts_that_are_refused_side_by_side_disable_a_destination_once() {
+    let (receiver, watching) = (Receiver::start().await, Receiver::start().await);
+    let watcher = Destination {
+        event_types: vec![EventType::DestinationDisabled],
+        ..destination("watcher", &watching)
+    };
+    let file = || vec![destination("lane", &receiver), watcher.clone()];
+    let mut world = World::new(file()).await;
+    let gate = Gate::new();
+    receiver.set_default(Reply::status(410).held_at(&gate));
+    world.calls(4).await;
+    receiver.wait_for(4).await;
+    gate.open();
+    wait_event(&watching, "destination.disabled").await;
+    // Whatever else there is to tell is told before the gateway stops.
+    let world = world.restart(file()).await;
+    world.wait_settled("watcher").await;
+    assert_eq!(events(&watching.arrivals(), "destination.disabled").len(), 1);
+}
+
+#[tokio::test]
+async fn a_pause_that_somebody_undoes_does_not_wait_for_a_rest_that_never_comes() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let gate = Gate::new();
+    receiver.set_default(Reply::status(200).held_at(&gate));
+    world.calls(1).await;
+    receiver.wait_for(1).await;
+    let control = world.control.clone();
+    let pausing = async { control.pause(&name("lane"), "by hand").await };
+    let resuming = async {
+        world.wait_status("lane", |status| status.disabled.is_some()).await;
+        world.control.resume(&name("lane")).await;
+    };
+    let both = async { tokio::join!(pausing, resuming) };
+    tokio::time::timeout(DEADLINE, both).await.expect("both return");
+    gate.open();
+    assert_eq!(world.status("lane").disabled, None);
+    assert_eq!(world.store.switches().disabled().await.unwrap(), []);
+}
