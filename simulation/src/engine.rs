@@ -103,6 +103,11 @@ impl Disks {
         Duration::from_millis(u64::from(dice.u32(least..=most.max(least))))
     }
 
+    /// How long an operation takes at most for now.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_millis(self.commit_ms[1].load(Ordering::Relaxed).into()) + self.stall()
+    }
+
     fn stall(&self) -> Duration {
         Duration::from_millis(self.stall_ms.load(Ordering::Relaxed).into())
     }

@@ -40,6 +40,11 @@ const ROUND: Duration = Duration::from_mins(1);
 const ROUNDS_MAX: u32 = 3_000;
 const ROUNDS_STILL_MAX: u32 = 300;
 
+/// How long a stop may take beside what is allowed to it, and operations of the disk that it may wait
+/// for: a lane that has only begun looks at some deliveries one by one.
+const STOP_SLACK: Duration = Duration::from_secs(10);
+const STOP_OPERATIONS: u32 = 40;
+
 /// Starts after which somebody mends the disk.
 const STARTS_MAX: u32 = 20;
 
@@ -350,7 +355,9 @@ impl World {
         let is_dead = !life.stop().await;
         self.crashes += u32::from(is_dead);
         let took = self.clock.elapsed().saturating_sub(begun);
-        let slowest = self.scenario.config.settle_timeout + 10 * Duration::from_secs(1);
+        let slowest = self.scenario.config.settle_timeout
+            + STOP_SLACK
+            + STOP_OPERATIONS * self.disks.slowest();
         if took > slowest && !is_dead {
             self.oracle.accuse(Rule::SlowStop, format!("it took {took:?}"));
         }
