@@ -37,6 +37,7 @@ use crate::{
     service::Shared,
     shelf::{Attempts, Shelf, Waiting},
     streaming::Streams,
+    throttle::Throttle,
     window::Window,
 };
 
@@ -105,6 +106,8 @@ pub(crate) struct Lane {
     pub(crate) backup_breaker: Breaker,
     pub(crate) primary_pace: Pace,
     pub(crate) backup_pace: Pace,
+    pub(crate) primary_throttle: Throttle,
+    pub(crate) backup_throttle: Throttle,
     /// Not before this, by the destination's own rate limit.
     pub(crate) next_send_at: Timestamp,
     pub(crate) probe_parked_next: bool,
@@ -171,6 +174,8 @@ impl Lane {
             backup_breaker: Breaker::default(),
             primary_pace: Pace::new(most),
             backup_pace: Pace::new(most),
+            primary_throttle: Throttle::default(),
+            backup_throttle: Throttle::default(),
             next_send_at: Timestamp::default(),
             probe_parked_next: false,
             books: Books::new(stored.unwrap_or_default()),
@@ -214,6 +219,7 @@ impl Lane {
         let view = Arc::clone(&self.view);
         let (mut give_up_at, mut is_halted) = (None, false);
         loop {
+            let looked_at = self.now();
             self.fill().await?;
             // What came back while it read may forbid what would be sent now.
             while let Some(ended) = self.attempts.try_join_next_with_id() {
@@ -227,7 +233,7 @@ impl Lane {
             if self.is_done() || self.is_at_its_end() {
                 break;
             }
-            let idle = tokio::time::sleep(self.idle_for());
+            let idle = tokio::time::sleep(self.idle_for(looked_at));
             let too_late = async {
                 match give_up_at {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -357,6 +363,13 @@ impl Lane {
         }
     }
 
+    pub(crate) fn throttle(&mut self, target: Target) -> &mut Throttle {
+        match target {
+            Target::Primary => &mut self.primary_throttle,
+            Target::Backup => &mut self.backup_throttle,
+        }
+    }
+
     pub(crate) fn breaker(&mut self, target: Target) -> &mut Breaker {
         match target {
             Target::Primary => &mut self.primary_breaker,
@@ -372,9 +385,8 @@ impl Lane {
         }
     }
 
-    /// How long nothing is to be done unless something happens. Times that have passed do not
-    /// count: what is due and not running waits for room, and room comes with an event.
-    fn idle_for(&self) -> Duration {
+    /// How long nothing is to be done unless something happens.
+    fn idle_for(&self, looked_at: Timestamp) -> Duration {
         let now = self.now();
         let times = [
             self.gathering.flush_at(),
@@ -383,12 +395,13 @@ impl Lane {
             self.streams.due_at(),
             Some(self.primary_breaker.room_at()),
             Some(self.backup_breaker.room_at()),
+            Some(self.primary_throttle.room_at(now)),
+            Some(self.backup_throttle.room_at(now)),
             Some(self.next_send_at),
             Some(self.rest_until),
         ];
-        let next = times.into_iter().flatten().filter(|time| *time > now).min();
+        let wait = wake_in(times.into_iter().flatten(), looked_at, now);
         let settle_in = self.books.due_in(self.window.cursor());
-        let wait = next.map_or(IDLE_MAX, |next| next.since(now)).min(IDLE_MAX);
         settle_in.map_or(wait, |settle_in| wait.min(settle_in))
     }
 
@@ -411,6 +424,18 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// How long until the first of these times. Those that had passed when the lane last looked do not
+/// count: what is due and not running waits for room, and room comes with an event. Those that have
+/// passed since do: nothing else may come.
+fn wake_in(
+    times: impl Iterator<Item = Timestamp>,
+    looked_at: Timestamp,
+    now: Timestamp,
+) -> Duration {
+    let next = times.filter(|time| *time > looked_at).min();
+    next.map_or(IDLE_MAX, |next| next.since(now)).min(IDLE_MAX)
 }
 
 /// Since when no attempt succeeded, as far as the attempts that are kept for people tell: a restart
@@ -439,4 +464,19 @@ async fn failing_since(
         since = failed.chain(since).min();
     }
     Ok(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_that_passed_since_the_lane_looked_is_not_missed() {
+        let at = Timestamp::from_millis;
+        let wake = |times: &[i64]| wake_in(times.iter().copied().map(at), at(10), at(12));
+        assert_eq!(wake(&[]), IDLE_MAX);
+        assert_eq!(wake(&[9, 10]), IDLE_MAX, "what was due then waits for room");
+        assert_eq!(wake(&[11, 15]), Duration::ZERO);
+        assert_eq!(wake(&[15, 20]), Duration::from_millis(3));
+    }
 }

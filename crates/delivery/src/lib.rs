@@ -45,6 +45,8 @@ mod breaker;
 
 mod pace;
 
+mod throttle;
+
 pub mod send;
 
 pub use control::Control;

@@ -14,6 +14,7 @@ use crate::{
     service::Shared,
     shelf::{Attempts, Waiting},
     streaming::Merged,
+    throttle::Throttle,
 };
 
 /// A delivery of outcomes, before or between attempts.
@@ -112,6 +113,10 @@ pub(crate) struct Running {
     pub(crate) work: Work,
     pub(crate) target: Target,
     pub(crate) started_at: Timestamp,
+    /// How often the receiver had said by then that it was too much.
+    pub(crate) refusals_before: u64,
+    /// It was refused for load after another that ran beside it.
+    pub(crate) is_old_news: bool,
 }
 
 impl Running {
@@ -175,13 +180,17 @@ impl Lane {
         if self.destination.strict_order && !self.running.is_empty() {
             return None;
         }
-        let room = |breaker: &Breaker, pace: &Pace| breaker.room(pace.limit(), now);
-        if self.in_flight(Target::Primary) < room(&self.primary_breaker, &self.primary_pace) {
+        let has_room = |target, breaker: &Breaker, pace: &Pace, throttle: &Throttle| {
+            throttle.room_at(now) <= now && self.in_flight(target) < breaker.room(pace.limit(), now)
+        };
+        let (breaker, pace) = (&self.primary_breaker, &self.primary_pace);
+        if has_room(Target::Primary, breaker, pace, &self.primary_throttle) {
             return Some(Target::Primary);
         }
         let may_stand_in = self.backup.is_some() && self.primary_breaker.needs_backup(now);
-        let room = room(&self.backup_breaker, &self.backup_pace);
-        (may_stand_in && self.in_flight(Target::Backup) < room).then_some(Target::Backup)
+        let (breaker, pace) = (&self.backup_breaker, &self.backup_pace);
+        let has_room = has_room(Target::Backup, breaker, pace, &self.backup_throttle);
+        (may_stand_in && has_room).then_some(Target::Backup)
     }
 
     /// Attempts that run at one receiver.
@@ -249,7 +258,12 @@ impl Lane {
             now,
         };
         let task = self.attempts.spawn(attempt.run());
-        self.running.insert(task.id(), Running { work, target, started_at: now });
+        let throttle = self.throttle(target);
+        throttle.began(now);
+        let refusals_before = throttle.refusals();
+        let running =
+            Running { work, target, started_at: now, refusals_before, is_old_news: false };
+        self.running.insert(task.id(), running);
     }
 }
 

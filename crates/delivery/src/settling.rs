@@ -44,13 +44,13 @@ impl Lane {
             Ok((id, tried)) => (id, tried),
             Err(error) => (error.id(), Tried::Unreadable(format!("the attempt failed: {error}"))),
         };
-        let Some(running) = self.running.remove(&id) else { return };
+        let Some(mut running) = self.running.remove(&id) else { return };
         let now = self.now();
         match tried {
             Tried::Sent(sent) => {
                 let verdict = judge(sent.answer.as_ref(), &self.destination, now);
                 self.note_attempt(&running, &sent, &verdict);
-                self.note_pace(&running, &sent, now);
+                self.note_pace(&mut running, &sent, now);
                 let wants_no_more = sent.answer.is_ok_and(|answer| answer.wants_no_more());
                 let target = running.target;
                 self.settle(running, verdict, now);
@@ -76,10 +76,21 @@ impl Lane {
         self.breaker(target).learned_nothing(&retry, now);
     }
 
-    fn note_pace(&mut self, running: &Running, sent: &Sent, now: Timestamp) {
+    fn note_pace(&mut self, running: &mut Running, sent: &Sent, now: Timestamp) {
         // This one was among them, and is not any more.
         let in_flight = self.in_flight(running.target) + 1;
         let began = running.started_at;
+        let throttle = self.throttle(running.target);
+        match &sent.answer {
+            Ok(answer) if answer.status == 429 => {
+                running.is_old_news = throttle.refusals() != running.refusals_before;
+                if !running.is_old_news {
+                    throttle.refused(now);
+                }
+            }
+            Ok(_) => throttle.answered(now),
+            Err(_) => {}
+        }
         let pace = self.pace(running.target);
         match &sent.answer {
             Ok(answer) if matches!(answer.status, 429 | 503) => pace.overloaded(began, now),
@@ -281,7 +292,9 @@ impl Lane {
         let is_refused_piece = matches!((&running.work, again), (Work::Piece(_), Again::Useless));
         if is_refused_piece {
             self.learned_nothing(running.target, now);
-        } else if self.breaker(running.target).failed(&policy, now, fastrand::f64()) {
+        } else if !running.is_old_news
+            && self.breaker(running.target).failed(&policy, now, fastrand::f64())
+        {
             self.taken_for_down(&mut running, &reason);
         }
         let is_down = self.breaker(running.target).is_open();

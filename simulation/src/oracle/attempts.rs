@@ -389,7 +389,10 @@ impl LaneWatch {
             Meaning::Failed | Meaning::Refused => {
                 target.failures_perhaps += 1;
                 target.may_be_open |= target.failures_perhaps >= FAILURES_TO_OPEN;
-                target.failures += u32::from(!is_piece);
+                // A 429 says nothing new after another that came while it ran; which is that,
+                // only the lane knows.
+                let is_for_load = plan.answer.as_ref().is_ok_and(|answer| answer.status == 429);
+                target.failures += u32::from(!is_piece && !is_for_load);
                 if target.failures == FAILURES_TO_OPEN {
                     target.down_at = now;
                 }

@@ -118,7 +118,7 @@ async fn an_otlp_receivers_partial_success_is_delivered_and_remarked_on() {
     receiver.push(Reply::status(200).body(said));
     world.calls(1).await;
     let attempts = world.attempts("lane", 1).await;
-    assert_eq!(attempts[0].result, "delivered; the receiver rejected 1 spans: too old");
+    assert_eq!(attempts[0].result, "delivered; the receiver rejected 1 span: too old");
     world.wait_settled("lane").await;
     assert_eq!(receiver.arrivals().len(), 1, "it is never sent again");
 }
