@@ -270,9 +270,9 @@ impl Oracle {
     }
 
     /// The wall clock jumped: what is measured by it begins anew.
-    pub fn jumped(&self) {
+    pub fn jumped(&self, now: Duration) {
         for lane in lock(&self.state).lanes.values_mut() {
-            lane.jumped();
+            lane.jumped(now);
         }
     }
 

@@ -259,7 +259,7 @@ impl World {
             Action::Restart => self.restart().await,
             Action::Jump(nanos) => {
                 self.clock.jump(nanos);
-                self.oracle.jumped();
+                self.oracle.jumped(self.clock.elapsed());
             }
             Action::Trouble(permille) => self.disks.set_failing(permille),
             Action::Stall(ms) => self.disks.set_stall_ms(ms),

@@ -80,7 +80,7 @@ fn steps() -> Vec<Step> {
         },
         tests,
         simulation_tests,
-        step("simulation", &["cargo", "xtask", "simulate", "--seeds=3000", "--fresh=2000"]),
+        step("simulation", &["cargo", "xtask", "simulate", "--seeds=5000"]),
         step("doctests", &["cargo", "test", "--workspace", "--doc"]),
         step("tidy", &["cargo", "xtask", "tidy"]),
         Step {

@@ -26,6 +26,8 @@ pub(super) struct Run {
     pub(super) number: u64,
     /// When attempts began within the last second, and whether the body was read for it.
     pub(super) sends: VecDeque<(Duration, bool)>,
+    /// When the wall clock last jumped.
+    pub(super) jumped_at: Option<Duration>,
     /// Failures that surely count against a delivery, for others passed after them; and when that
     /// was last so.
     pub(super) confirmed: HashMap<String, (u32, Duration)>,
@@ -146,13 +148,16 @@ impl LaneWatch {
         let Flight { id, lane, target, .. } = flight;
         let is_reread = self.is_reread(flight);
         let Target { paused_until: until, paused_at, .. } = self.run.targets[*target];
-        if wall < until && !self.had_begun(flight, paused_at, now) {
+        let jumped_meanwhile =
+            self.run.jumped_at.is_some_and(|jumped_at| self.had_begun(flight, jumped_at, now));
+        if wall < until && !self.had_begun(flight, paused_at, now) && !jumped_meanwhile {
             let what = format!("{id} to {lane} at {wall}, which asked for rest until {until}");
             return broken(Rule::TooEarly, what);
         }
         let may_probe = self.run.targets.iter().any(|target| target.may_be_open);
-        let due = self.due.remove(id).filter(|due| wall < *due);
-        if let Some(due) = due.filter(|_| !may_probe && !self.run.eager.contains(id)) {
+        let is_early = !may_probe && !jumped_meanwhile && !self.run.eager.contains(id);
+        let due = self.due.remove(id).filter(|due| wall < *due && is_early);
+        if let Some(due) = due {
             return broken(Rule::TooEarly, format!("{id} to {lane} at {wall}, due at {due}"));
         }
         if let Some(per_second) = self.asked.rate_limit {

@@ -128,8 +128,9 @@ impl LaneWatch {
         self.due = rows.map(|(id, (_, row))| (id.as_str().to_owned(), row.due_at)).collect();
     }
 
-    pub(super) fn jumped(&mut self) {
+    pub(super) fn jumped(&mut self, now: Duration) {
         self.run.sends.clear();
+        self.run.jumped_at = Some(now);
     }
 
     pub(super) fn waiting_max(&self) -> usize {
