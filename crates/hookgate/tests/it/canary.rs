@@ -232,6 +232,18 @@ async fn make_around(receiver: &Receiver, written: &mut Written) -> Vec<(&'stati
 
     // The same again, and wrong in ways that errors tell of.
     written.ask("POST", DESTINATIONS, &given).await;
+    ask_wrongly(receiver, written).await;
+    vec![
+        ("a secret that was made", text(&made["secret"])),
+        ("the key in it", text(&made["secret"]).replace("whsec_", "")),
+        ("a secret that was rotated in", text(&rotated["secret"]).replace("whsec_", "")),
+        ("Helicone's key", text(&webhooks["data"][0]["hmac_key"])),
+    ]
+}
+
+/// Asks every door for what it refuses, with secrets where they do not belong.
+async fn ask_wrongly(receiver: &Receiver, written: &mut Written) {
+    let url = format!("{}?x", receiver.url());
     let wrong = json!({"name": 7, "url": 7, "secret": [GIVEN], "heders": {"X": DOOR_HEADER},
                        "headers": {"X-Token": [DOOR_HEADER], "bad name": DOOR_HEADER,
                                    "webhook-id": DOOR_HEADER},
@@ -243,7 +255,7 @@ async fn make_around(receiver: &Receiver, written: &mut Written) -> Vec<(&'stati
         json!({"X-Token": format!("{DOOR_HEADER}\r\nX: 1")}),
         json!({"X-Token": DOOR_HEADER, "x-token": DOOR_HEADER}),
     ] {
-        let given = json!({"name": "x", "url": url("x"), "headers": headers});
+        let given = json!({"name": "x", "url": url, "headers": headers});
         written.ask("POST", DESTINATIONS, &given).await;
     }
     let tls = json!({"client_certificate": KEY, "client_key": KEY});
@@ -258,7 +270,7 @@ async fn make_around(receiver: &Receiver, written: &mut Written) -> Vec<(&'stati
     for (key, value) in
         wrong.iter().filter(|(key, _)| !matches!(key.as_str(), "format" | "event_types"))
     {
-        written.ask("POST", DESTINATIONS, &json!({"name": "x", "url": url("x"), key: value})).await;
+        written.ask("POST", DESTINATIONS, &json!({"name": "x", "url": url, key: value})).await;
         written.ask("PATCH", "/api/destinations/given", &json!({key: value})).await;
         written
             .ask(
@@ -267,16 +279,8 @@ async fn make_around(receiver: &Receiver, written: &mut Written) -> Vec<(&'stati
                 &json!({"type": "webhook", "name": "x", "config": {key: value}}),
             )
             .await;
-        written
-            .ask("POST", WEBHOOKS, &json!({"destination": url("x"), "config": {key: value}}))
-            .await;
+        written.ask("POST", WEBHOOKS, &json!({"destination": url, "config": {key: value}})).await;
     }
-    vec![
-        ("a secret that was made", text(&made["secret"])),
-        ("the key in it", text(&made["secret"]).replace("whsec_", "")),
-        ("a secret that was rotated in", text(&rotated["secret"]).replace("whsec_", "")),
-        ("Helicone's key", text(&webhooks["data"][0]["hmac_key"])),
-    ]
 }
 
 /// Returns once destinations of file and door have dead letters.
