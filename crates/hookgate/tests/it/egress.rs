@@ -132,6 +132,7 @@ hookgate: {ballast_bytes: 0}
         silent.push(tokio::net::TcpStream::connect(gateway.address()).await.expect("it listens"));
     }
     let client = gateway.client();
-    let (seen, _) = tokio::join!(client.chat("echo", "hello"), async { silent.pop() });
+    let leaving = async { drop(silent.pop()) };
+    let (seen, ()) = tokio::join!(client.chat("echo", "hello"), leaving);
     assert_eq!(seen.code(), 200);
 }
