@@ -68,12 +68,12 @@ impl Telling {
             return None;
         }
         self.told += 1;
+        let what = format!("{id} {} {reason}", buried_at.as_nanos());
         let mut reason = reason.clone();
         let passed_over = std::mem::take(&mut self.passed_over);
         if passed_over > 0 {
             reason = format!("{reason} (and {passed_over} more before it)");
         }
-        let what = format!("{id} {}", buried_at.as_nanos());
         let news = News::DeliveryExhausted {
             destination: destination.clone(),
             delivery: id.clone(),

@@ -11,6 +11,7 @@ use domain::{
 };
 use tokio::task::JoinError;
 use webhook::{
+    request::delivery_id,
     schedule::wait_before,
     verdict::{Verdict, answer_start, judge},
 };
@@ -451,9 +452,11 @@ impl Lane {
                 self.window.release(event.sequence);
             }
         }
+        // Others may go missing of the same delivery later.
+        let ids: Vec<_> = missing.iter().map(|event| &event.event).collect();
         self.push_letter(DeadLetter {
             destination: self.destination.name.clone(),
-            id: DeliveryId::new(&format!("{}_missing", delivery.id)),
+            id: DeliveryId::new(&format!("{}_missing", delivery_id(&ids))),
             events: missing.to_vec(),
             attempts: delivery.attempts.count(),
             buried_at: now,
