@@ -2,8 +2,8 @@
 //! before it did.
 //!
 //! `pace` bounds how many run at once, which says little of a receiver that answers in no time and
-//! counts by the second. The rate grows again by a tenth a second; after a minute without a 429 it is
-//! forgotten.
+//! counts by the second. The rate grows again by a half each second, as what was taken may have been all
+//! there was; soon it is forgotten. A receiver that takes nothing is the breaker's business.
 //!
 //! Invariant: a receiver that takes so many a second is refused few of them, and gets nearly as many.
 
@@ -13,10 +13,10 @@ use domain::time::Timestamp;
 
 /// What is left of the rate that was too much, and by how much it grows in a second.
 const CUT: f64 = 0.8;
-const GROWTH: f64 = 1.1;
-/// The least that a rate is cut to; a receiver that takes less than that is down.
-const PER_SECOND_MIN: f64 = 1.0;
-const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
+const GROWTH: f64 = 1.5;
+/// The least that a rate is cut to; the pauses do for receivers that take less.
+const PER_SECOND_MIN: f64 = 10.0;
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(20);
 
 /// The pause after a 429; it doubles while nothing else comes. Four of them are longer than the second
 /// that most receivers count by, and the fifth 429 in a row opens the breaker.
@@ -77,15 +77,13 @@ impl Throttle {
 
     /// An attempt was answered by a 429, which is news.
     pub(crate) fn refused(&mut self, now: Timestamp) {
-        let per_second = match self.per_second(now) {
-            // The rate was cut for the first of them; the others only say that the second lasts.
-            Some(before) if self.refused_in_a_row > 0 => before,
-            before => {
-                let taken = f64::from(self.taken.a_second(now));
-                (before.unwrap_or(taken).min(taken) * CUT).max(PER_SECOND_MIN)
-            }
-        };
-        self.cut = Some(Cut { at: now, per_second });
+        let taken = f64::from(self.taken.a_second(now));
+        // The rate is cut for the first of them; the others only say that the second lasts.
+        if self.refused_in_a_row == 0 && taken > 0.0 {
+            let before = self.per_second(now).unwrap_or(taken);
+            let per_second = (before.min(taken) * CUT).max(PER_SECOND_MIN);
+            self.cut = Some(Cut { at: now, per_second });
+        }
         let pause = FIRST_PAUSE * 2_u32.pow(self.refused_in_a_row.min(8));
         self.room_at = self.room_at(now).max(now.plus(pause.min(PAUSE_MAX)));
         self.refused_in_a_row += 1;
@@ -162,7 +160,14 @@ mod tests {
             takes
         });
         assert!((18_000..=24_020).contains(&taken), "{taken} taken");
-        assert!(refused < taken / 100, "{refused} refused of {taken}");
+        assert!(refused < taken / 40, "{refused} refused of {taken}");
+    }
+
+    #[test]
+    fn a_receiver_that_took_nothing_for_long_gets_all_there_is_soon() {
+        let begin = Timestamp::from_millis(1_000_000);
+        let (taken, _) = run(40, |now| now.since(begin) > Duration::from_secs(30));
+        assert!(taken > 7_000, "{taken} taken");
     }
 
     #[test]
