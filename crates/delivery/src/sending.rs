@@ -69,8 +69,13 @@ impl Queue {
         self.tried += usize::from(delivery.is_tried);
     }
 
-    fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.deliveries.pop_front()?;
+    /// Takes the oldest, as it holds the cursor. To probe with, one that has not failed is better, or
+    /// else the one that failed longest ago.
+    fn pop(&mut self, probing: bool) -> Option<Delivery> {
+        let last = self.deliveries.len().checked_sub(1)?;
+        let untried = self.deliveries.iter().position(|delivery| !delivery.is_tried);
+        let at = if probing { untried.unwrap_or(last) } else { 0 };
+        let delivery = self.deliveries.remove(at)?;
         self.bytes -= delivery.bytes();
         self.tried -= usize::from(delivery.is_tried);
         Some(delivery)
@@ -213,14 +218,15 @@ impl Lane {
             self.probe_parked_next |= probing && !parked_first;
             parked_first
         };
-        let first = if parked_first { self.next_parked(now, probing) } else { self.next_queued() };
+        let first =
+            if parked_first { self.next_parked(now, probing) } else { self.next_queued(probing) };
         first.or_else(|| self.streams.next(now).map(Work::Piece)).or_else(|| {
-            if parked_first { self.next_queued() } else { self.next_parked(now, probing) }
+            if parked_first { self.next_queued(probing) } else { self.next_parked(now, probing) }
         })
     }
 
-    fn next_queued(&mut self) -> Option<Work> {
-        self.queue.pop().map(Work::Delivery)
+    fn next_queued(&mut self, probing: bool) -> Option<Work> {
+        self.queue.pop(probing).map(Work::Delivery)
     }
 
     fn next_parked(&mut self, now: Timestamp, early: bool) -> Option<Work> {

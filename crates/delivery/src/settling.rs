@@ -381,7 +381,7 @@ impl Lane {
         } else if is_doomed {
             self.park(delivery, now, reason, true);
         } else {
-            self.queue.push(delivery);
+            self.queue.push_front(delivery);
         }
     }
 

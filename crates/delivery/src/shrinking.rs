@@ -57,8 +57,6 @@ impl Lane {
     fn go_again(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
         if delivery.is_parked {
             self.park(delivery, now, reason, false);
-        } else if delivery.is_tried {
-            self.queue.push(delivery);
         } else {
             self.queue.push_front(delivery);
         }

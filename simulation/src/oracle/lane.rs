@@ -25,10 +25,14 @@ const DELIVERIES_PER_RECORD: usize = 3;
 /// Deliveries that a lane may hold to probe with, and the one that gathers.
 const PROBES_MAX: usize = 17;
 
+/// Rounds of attempts that may fail before a receiver is taken for down: 429s that come side by side
+/// count once.
+const ROUNDS_TO_OPEN: usize = 5;
+
 /// How many deliveries a lane may hold, parked ones among them.
 pub fn waiting_max(asked: &Destination) -> usize {
     let most = DELIVERIES_PER_RECORD * asked.queue_size.max(1);
-    2 * most + asked.concurrent_deliveries + PROBES_MAX
+    2 * most + ROUNDS_TO_OPEN * asked.concurrent_deliveries + PROBES_MAX
 }
 
 /// One lane, from outside.
