@@ -1,6 +1,6 @@
 //! Secrets on disk: sealed under a key, and nowhere in clear.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use domain::{
     id::DestinationName,
