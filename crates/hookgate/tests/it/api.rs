@@ -327,7 +327,10 @@ async fn a_preview_of_any_format_is_signed_over_the_body_that_it_shows() {
         .into_iter()
         .flat_map(|packed| formats.iter().map(move |format| (packed, format.clone())))
         .collect();
+    // What was told to one of what happened is past for those that are made then.
+    world.make("first", json!({"format": "event"})).await;
     world.call("echo").await;
+    world.receiver.wait_for(1).await;
     for (number, (packed, mut format)) in formats.into_iter().enumerate() {
         format["compression"] = json!(packed);
         let made = world.make(&number.to_string(), format.clone()).await;
@@ -352,7 +355,7 @@ async fn a_preview_of_any_format_is_signed_over_the_body_that_it_shows() {
         assert_eq!(header("Helicone-Signature").is_some(), format["format"] == "helicone");
         assert_eq!(preview["method"], made["method"]);
     }
-    assert!(world.receiver.arrivals().is_empty(), "a preview is not sent");
+    assert_eq!(world.receiver.arrivals().len(), 1, "a preview is not sent");
 }
 
 #[tokio::test]
