@@ -24,8 +24,16 @@ use webhook::format::{items, join};
 const FORMATS: [Format; 8] = [
     Format::GenericApi(LogFormat::JsonArray),
     Format::Event,
-    Format::Otlp(Otlp { profile: OtlpProfile::OpenRouter, integers: OtlpIntegers::String }),
-    Format::Otlp(Otlp { profile: OtlpProfile::GenAi, integers: OtlpIntegers::Number }),
+    Format::Otlp(Otlp {
+        profile: OtlpProfile::OpenRouter,
+        integers: OtlpIntegers::String,
+        generation_metadata: true,
+    }),
+    Format::Otlp(Otlp {
+        profile: OtlpProfile::GenAi,
+        integers: OtlpIntegers::Number,
+        generation_metadata: false,
+    }),
     Format::Helicone(Helicone { include_data: true, bodies: HeliconeBodies::Object }),
     Format::Helicone(Helicone { include_data: false, bodies: HeliconeBodies::String }),
     Format::CloudEvents(CloudEventsMode::Batch),
@@ -41,7 +49,7 @@ const ENDPOINTS: [Endpoint; 5] = [
 ];
 
 fuzz_target!(|data: &[u8]| {
-    let [choice, flags, split @ .., ] = data else { return };
+    let [choice, flags, split @ ..] = data else { return };
     // A zero byte stands between what the caller and what the provider wrote.
     let at = memchr(split);
     let (request, response) = (&split[..at], split.get(at + 1..).unwrap_or_default());
@@ -70,7 +78,8 @@ fn memchr(bytes: &[u8]) -> usize {
 
 fn entry(choice: u8, flags: u8, request: &[u8], response: &[u8]) -> Entry {
     let endpoint = ENDPOINTS[usize::from(choice) % ENDPOINTS.len()];
-    let dialect = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Mock][usize::from(choice >> 4) % 3];
+    let dialect =
+        [Dialect::OpenAi, Dialect::Anthropic, Dialect::Mock][usize::from(choice >> 4) % 3];
     let stream = flags & 1 != 0;
     let deployment = DeploymentFacts { dialect, ..sample::deployment() };
     let failure = (flags & 2 != 0).then(|| {
