@@ -9,8 +9,8 @@ use domain::{
     call::{Call, Endpoint},
     deployment::{DeploymentFacts, Dialect},
     destination::{
-        CloudEventsMode, Compat, Destination, Format, Helicone, HeliconeBodies, LogFormat, Otlp,
-        OtlpIntegers, OtlpProfile,
+        CloudEventsMode, Compat, Destination, Format, GenerationMetadata, Helicone, HeliconeBodies,
+        LogFormat, Otlp, OtlpIntegers, OtlpProfile,
     },
     exchange::{Exchange, Facts, Outcome, Payload, ProviderAttempt},
     failure::{Failure, FailureKind},
@@ -21,18 +21,22 @@ use libfuzzer_sys::fuzz_target;
 use provider::{derive::derive, price::Prices};
 use webhook::format::{items, join};
 
+const fn metadata(all: bool) -> GenerationMetadata {
+    GenerationMetadata { cost: all, identity: all, request_context: all }
+}
+
 const FORMATS: [Format; 8] = [
     Format::GenericApi(LogFormat::JsonArray),
     Format::Event,
     Format::Otlp(Otlp {
         profile: OtlpProfile::OpenRouter,
         integers: OtlpIntegers::String,
-        generation_metadata: true,
+        generation_metadata: metadata(true),
     }),
     Format::Otlp(Otlp {
         profile: OtlpProfile::GenAi,
         integers: OtlpIntegers::Number,
-        generation_metadata: false,
+        generation_metadata: metadata(false),
     }),
     Format::Helicone(Helicone { include_data: true, bodies: HeliconeBodies::Object }),
     Format::Helicone(Helicone { include_data: false, bodies: HeliconeBodies::String }),
