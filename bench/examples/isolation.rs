@@ -14,10 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testkit::{
-    Client, Gateway, Receiver,
-    zoo::{Beast, Cage},
-};
+use testkit::{Client, Gateway, Receiver, Reply, zoo::Beast};
 use tokio::task::JoinSet;
 
 const BINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/hookgate");
@@ -25,6 +22,8 @@ const GOOD: usize = 99;
 /// Calls a second; each makes a hundred deliveries.
 const RATE: u32 = 15;
 const CALLS: usize = 75;
+/// How long the slow one takes to answer.
+const SLOW: Duration = Duration::from_secs(3);
 const BEASTS: [Beast; 5] =
     [Beast::NeverReads, Beast::DripsHead, Beast::DripsBody, Beast::Resets, Beast::Fails];
 
@@ -37,16 +36,24 @@ async fn main() {
     println!(
         "| the hundredth | p99 beside it, ms | p99 without it, ms | ratio |\n|---|---|---|---|"
     );
+    let slow = Receiver::start().await;
+    slow.set_default(Reply::status(200).after(SLOW));
+    compare(&binary, rounds, "Slow", &slow.url()).await;
     for beast in BEASTS {
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            without.push(p99(&binary, None).await);
-            let cage = beast.start().await;
-            with.push(p99(&binary, Some(&cage)).await);
-        }
-        let (with, without) = (median(with), median(without));
-        println!("| {beast:?} | {with:.2} | {without:.2} | {:.3} |", with / without);
+        let cage = beast.start().await;
+        compare(&binary, rounds, &format!("{beast:?}"), &cage.url("http")).await;
     }
+}
+
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+async fn compare(binary: &str, rounds: usize, name: &str, bad: &str) {
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        without.push(p99(binary, None).await);
+        with.push(p99(binary, Some(bad)).await);
+    }
+    let (with, without) = (median(with), median(without));
+    println!("| {name} | {with:.2} | {without:.2} | {:.3} |", with / without);
 }
 
 fn median(mut of: Vec<f64>) -> f64 {
@@ -55,7 +62,7 @@ fn median(mut of: Vec<f64>) -> f64 {
 }
 
 /// The p99 of one round, in milliseconds.
-async fn p99(binary: &str, bad: Option<&Cage>) -> f64 {
+async fn p99(binary: &str, bad: Option<&str>) -> f64 {
     let good = Receiver::start().await;
     let mut config = "model_list: [{model_name: echo, litellm_params: {model: openai/gpt-4o, \
                       mock_response: hello}}]\nevents: {subscribe: [completion]}\n\
@@ -63,7 +70,7 @@ async fn p99(binary: &str, bad: Option<&Cage>) -> f64 {
         .to_owned();
     for number in 0..=GOOD {
         let url = match bad {
-            Some(cage) if number == GOOD => cage.url("http"),
+            Some(url) if number == GOOD => url.to_owned(),
             _ => format!("{}?{number}", good.url()),
         };
         writeln!(config, "  d{number}: {{url: '{url}'}}").expect("a text takes all");

@@ -415,7 +415,11 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        self.life.as_ref().is_some_and(|life| life.engine.is_quiet()) && self.unsettled().is_empty()
+        // A lane that could not read its rows holds none of them, and says so.
+        let has_rows = lock(&self.disk).lanes.values().any(|rows| !rows.parked.is_empty());
+        self.life.as_ref().is_some_and(|life| life.engine.is_quiet())
+            && !has_rows
+            && self.unsettled().is_empty()
     }
 
     /// How far the lanes are that are not at the journal's end.
