@@ -151,7 +151,7 @@ impl Control {
     pub async fn resume(&self, name: &DestinationName) {
         let _turn = self.shared.switching.lock().await;
         self.shared.store_switch(name, None).await;
-        self.shared.roster.enable(name);
+        self.shared.roster.enable(name, self.shared.clock.now());
     }
 
     /// All destinations that have a lane, by name.

@@ -135,7 +135,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// Continues where the lane's last run left off, or begins where it is told to.
     pub(crate) async fn open(shared: Arc<Shared>, start: Start) -> Result<Self, LaneError> {
-        let Start { destination, bounds, begin_at, without_backup, is_forgiven, view, .. } = start;
+        let Start { destination, bounds, begin_at, without_backup, resumed_at, view, .. } = start;
         let name = &destination.name;
         // Before anything is read: no change may come in between.
         let (head, changed) = (shared.journal.head(), shared.lanes.changed());
@@ -195,9 +195,7 @@ impl Lane {
             destination,
         };
         lane.reload_parked().await?;
-        if !is_forgiven {
-            lane.failing_since = failing_since(&lane.shared, lane.name()).await?;
-        }
+        lane.failing_since = failing_since(&lane.shared, lane.name(), resumed_at).await?;
         for dead in lane.shared.lanes.dead_after(lane.name(), cursor).await? {
             lane.pass_over(dead);
         }
@@ -439,10 +437,12 @@ fn wake_in(
 }
 
 /// Since when no attempt succeeded, as far as the attempts that are kept for people tell: a restart
-/// must not make an outage young again. Later than the truth at worst.
+/// must not make an outage young again, nor count what failed before somebody resumed it. Later than
+/// the truth at worst.
 async fn failing_since(
     shared: &Shared,
     name: &DestinationName,
+    resumed_at: Option<Timestamp>,
 ) -> Result<Option<Timestamp>, LanesError> {
     let newest = |state, since, limit| {
         let lanes = vec![name.clone()];
@@ -455,12 +455,13 @@ async fn failing_since(
     }
     let delivered = newest(Some(DeliveryState::Delivered), None, 1).await?;
     let delivered_at = delivered.first().and_then(|row| row.last.as_ref()).map(|a| a.started_at);
+    let counted_from = delivered_at.max(resumed_at);
     let mut since = None;
-    for row in newest(Some(DeliveryState::Waiting), delivered_at, FAILING_LOOKED_AT).await? {
+    for row in newest(Some(DeliveryState::Waiting), counted_from, FAILING_LOOKED_AT).await? {
         let detail = shared.lanes.delivery(name, &row.id).await?;
         let attempts = detail.into_iter().flat_map(|detail| detail.attempts);
         let failed =
-            attempts.map(|attempt| attempt.started_at).filter(|at| Some(*at) > delivered_at);
+            attempts.map(|attempt| attempt.started_at).filter(|at| Some(*at) > counted_from);
         since = failed.chain(since).min();
     }
     Ok(since)

@@ -95,6 +95,8 @@ pub(crate) struct Roster {
 struct State {
     slots: BTreeMap<DestinationName, Slot>,
     disabled: BTreeMap<DestinationName, Disabled>,
+    /// When those that were disabled were last resumed.
+    resumed: BTreeMap<DestinationName, Timestamp>,
     /// What lanes ask for beside their own work.
     asked: Vec<Chore>,
     is_served: bool,
@@ -121,8 +123,6 @@ struct Slot {
     /// Whether what is stored of it goes before anything else happens.
     forgetting: Forgetting,
     has_failed: bool,
-    /// Somebody resumed it: what failed before that no longer counts.
-    is_forgiven: bool,
     worker: Option<Worker>,
     view: Arc<View>,
 }
@@ -164,8 +164,8 @@ pub(crate) struct Start {
     pub(crate) version: u64,
     pub(crate) halt: CancellationToken,
     pub(crate) after_failure: bool,
-    /// What failed before no longer counts.
-    pub(crate) is_forgiven: bool,
+    /// When somebody last resumed it: what failed before that no longer counts.
+    pub(crate) resumed_at: Option<Timestamp>,
     /// The standby must not be sent to.
     pub(crate) without_backup: bool,
     pub(crate) view: Arc<View>,
@@ -228,6 +228,7 @@ impl Roster {
     pub(crate) fn remove(&self, name: &DestinationName) {
         self.change(|state| {
             state.disabled.remove(name);
+            state.resumed.remove(name);
             if let Some(slot) = state.slots.get_mut(name) {
                 slot.is_removed = true;
                 slot.forgetting = Forgetting::Due;
@@ -243,14 +244,19 @@ impl Roster {
         });
     }
 
-    pub(crate) fn enable(&self, name: &DestinationName) {
+    pub(crate) fn enable(&self, name: &DestinationName, now: Timestamp) {
         self.change(|state| {
             if state.disabled.remove(name).is_some() {
                 state.renew_those_with_backup(name);
-                if let Some(slot) = state.slots.get_mut(name) {
-                    slot.is_forgiven = true;
-                }
+                state.resumed.insert(name.clone(), now);
             }
+        });
+    }
+
+    /// Somebody resumed it in an earlier run of the gateway.
+    pub(crate) fn was_resumed(&self, name: DestinationName, at: Timestamp) {
+        self.change(|state| {
+            state.resumed.insert(name, at);
         });
     }
 
@@ -302,7 +308,8 @@ impl Roster {
             {
                 let backup = slot.destination.backup.as_ref();
                 let without_backup = backup.is_some_and(|b| state.disabled.contains_key(&b.name));
-                chores.push(Chore::Start(slot.start(without_backup)));
+                let resumed_at = state.resumed.get(name).copied();
+                chores.push(Chore::Start(slot.start(without_backup, resumed_at)));
             }
         }
         chores
@@ -478,7 +485,6 @@ impl Slot {
             is_removed: false,
             forgetting: Forgetting::No,
             has_failed: false,
-            is_forgiven: false,
             worker: None,
             view: Arc::default(),
         }
@@ -488,7 +494,7 @@ impl Slot {
         self.is_removed && self.worker.is_none() && self.forgetting == Forgetting::No
     }
 
-    fn start(&mut self, without_backup: bool) -> Start {
+    fn start(&mut self, without_backup: bool, resumed_at: Option<Timestamp>) -> Start {
         let halt = CancellationToken::new();
         self.worker = Some(Worker { version: self.version, halt: halt.clone() });
         Start {
@@ -498,7 +504,7 @@ impl Slot {
             version: self.version,
             halt,
             after_failure: self.has_failed,
-            is_forgiven: self.is_forgiven,
+            resumed_at,
             without_backup,
             view: Arc::clone(&self.view),
         }

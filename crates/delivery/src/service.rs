@@ -122,13 +122,16 @@ impl Service {
         Control { shared: Arc::clone(&self.shared) }
     }
 
-    /// Reads which destinations are paused and which replays go on, and gives each lane that never ran a cursor at the
+    /// Reads which destinations are paused or were, and which replays go on, and gives each lane that never ran a cursor at the
     /// journal's head. Must be done before the first call is admitted: what is admitted afterwards
     /// is owed to every destination.
     pub async fn register(&self) -> Result<(), LanesError> {
         let Shared { lanes, roster, switches, journal, .. } = &*self.shared;
         for (name, why, since) in switches.disabled().await? {
             roster.disable(&name, Disabled { why, since });
+        }
+        for (name, at) in switches.resumed().await? {
+            roster.was_resumed(name, at);
         }
         let head = *journal.head().borrow();
         for destination in roster.seen().into_iter().map(|seen| seen.destination) {

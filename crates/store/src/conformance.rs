@@ -126,6 +126,7 @@ macro_rules! conformance_tests {
             a_destination_takes_the_place_of_the_one_of_its_name,
             a_removed_destination_takes_all_of_its_lane_along,
             a_switch_stays_until_it_is_set_back,
+            when_a_destination_was_last_resumed_is_known,
             spending_advances_in_one_step,
             no_sequence_is_given_again_that_was_counted,
         ]);

@@ -77,7 +77,7 @@ pub trait Lanes: Send + Sync + 'static {
     fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>>;
 
     /// Forgets all of a lane whose destination was removed: cursor, parked deliveries, dead letters,
-    /// attempts.
+    /// attempts, and whether it was paused or resumed.
     fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>>;
 }
 

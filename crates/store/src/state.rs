@@ -50,6 +50,9 @@ pub trait Switches: Send + Sync + 'static {
     /// What is paused, why, and since when; by name.
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, LanesError>>;
 
+    /// What was paused and then resumed, and when last; by name.
+    fn resumed(&self) -> BoxFuture<'_, Result<Vec<Resumed>, LanesError>>;
+
     /// Pauses a destination for a reason, or resumes it (`None`). Paused anew, it keeps its time.
     fn set(
         &self,
@@ -60,6 +63,9 @@ pub trait Switches: Send + Sync + 'static {
 
 /// A paused destination: its name, why, and since when.
 pub type Disabled = (DestinationName, String, Timestamp);
+
+/// A resumed destination: its name, and when it was last resumed.
+pub type Resumed = (DestinationName, Timestamp);
 
 /// What was spent.
 ///

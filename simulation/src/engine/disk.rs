@@ -36,6 +36,8 @@ pub struct Disk {
     pub lanes: BTreeMap<DestinationName, LaneRows>,
     /// Paused destinations.
     pub switches: BTreeMap<DestinationName, (String, Timestamp)>,
+    /// When paused destinations were last resumed.
+    pub resumed: BTreeMap<DestinationName, Timestamp>,
     /// Destinations made through doors.
     pub destinations: Vec<StoredDestination>,
     /// What was spent.
@@ -98,6 +100,13 @@ impl Disk {
     /// The oldest position stored, or the one after the head.
     pub fn oldest(&self) -> Sequence {
         self.entries.first_key_value().map_or(self.last.next(), |(first, _)| *first)
+    }
+
+    /// Forgets all of a lane.
+    pub fn forget(&mut self, lane: &DestinationName) {
+        self.lanes.remove(lane);
+        self.switches.remove(lane);
+        self.resumed.remove(lane);
     }
 
     fn next_row(&mut self) -> i64 {

@@ -133,7 +133,7 @@ impl Lanes for Engine {
     fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
         let lane = lane.clone();
         self.ask(move |disk| {
-            disk.lanes.remove(&lane);
+            disk.forget(&lane);
             Ok(())
         })
     }

@@ -6,7 +6,9 @@ use domain::id::DestinationName;
 use store::{
     journal::BoxFuture,
     lanes::LanesError,
-    state::{Destinations, Disabled, SpendStep, Spending, Spent, StoredDestination, Switches},
+    state::{
+        Destinations, Disabled, Resumed, SpendStep, Spending, Spent, StoredDestination, Switches,
+    },
 };
 
 use super::Engine;
@@ -36,8 +38,7 @@ impl Destinations for Engine {
         self.ask(move |disk| {
             let before = disk.destinations.len();
             disk.destinations.retain(|stored| stored.name != name);
-            disk.lanes.remove(&name);
-            disk.switches.remove(&name);
+            disk.forget(&name);
             Ok(disk.destinations.len() < before)
         })
     }
@@ -49,6 +50,10 @@ impl Switches for Engine {
             let switches = disk.switches.iter();
             Ok(switches.map(|(name, (why, since))| (name.clone(), why.clone(), *since)).collect())
         })
+    }
+
+    fn resumed(&self) -> BoxFuture<'_, Result<Vec<Resumed>, LanesError>> {
+        self.ask(|disk| Ok(disk.resumed.clone().into_iter().collect()))
     }
 
     fn set(
@@ -63,7 +68,11 @@ impl Switches for Engine {
                     let since = disk.switches.get(&name).map_or_else(|| clock.now(), |(_, at)| *at);
                     disk.switches.insert(name, (reason, since));
                 }
-                None => drop(disk.switches.remove(&name)),
+                None => {
+                    if disk.switches.remove(&name).is_some() {
+                        disk.resumed.insert(name, clock.now());
+                    }
+                }
             }
             Ok(())
         })

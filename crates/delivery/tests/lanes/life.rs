@@ -147,6 +147,37 @@ async fn a_destination_that_is_resumed_after_days_gets_its_time_anew() {
 }
 
 #[tokio::test]
+async fn a_restart_does_not_take_back_what_resuming_a_destination_forgave() {
+    // Given up for days of failures, or at once for its answer.
+    for answer in [503, 410] {
+        let receiver = Receiver::start().await;
+        let file = || vec![destination("lane", &receiver)];
+        let mut world = World::new(file()).await;
+        receiver.set_default(Reply::status(answer));
+        world.calls(2).await;
+        receiver.wait_for(1).await;
+        world.clock.advance(Duration::from_hours(121));
+        world.wait_status("lane", |status| status.disabled.is_some()).await;
+        world.wait_status("lane", |status| status.in_flight == 0).await;
+        receiver.set_default(Reply::status(503));
+        // Days may pass before somebody resumes it, too.
+        world.clock.advance(Duration::from_hours(121));
+        world.control.resume(&name("lane")).await;
+        let is_open = |status: &LaneStatus| status.breaker != BreakerStatus::Closed;
+        for _ in 0..2 {
+            world.wait_status("lane", is_open).await;
+            let before = receiver.arrivals().len();
+            receiver.wait_for(before + 10).await;
+            assert_eq!(world.status("lane").disabled, None, "it was somebody's decision");
+            world = world.restart(file()).await;
+        }
+        // Its time runs on over the restarts.
+        world.clock.advance(Duration::from_hours(121));
+        world.wait_status("lane", |status| status.disabled.is_some()).await;
+    }
+}
+
+#[tokio::test]
 async fn no_news_of_deliveries_holds_a_secret_that_a_receiver_echoed() {
     let (receiver, watching) = (Receiver::start().await, Receiver::start().await);
     let secret = Secret::new("Bearer canary-token");

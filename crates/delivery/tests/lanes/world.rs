@@ -201,6 +201,8 @@ impl World {
 fn open(directory: &TempDir, clock: &Arc<TestClock>) -> Store {
     let config = sqlite::Config {
         ballast_bytes: 0,
+        // Longer than any of these outages.
+        retention: Duration::from_hours(10_000),
         ..sqlite::Config::with_defaults(directory.path().join("data"))
     };
     Store::open(config, Arc::clone(clock) as Arc<dyn Clock>).unwrap()

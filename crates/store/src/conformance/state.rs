@@ -1,8 +1,13 @@
 //! Cases of `Destinations`, `Switches` and `Spending`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use domain::{budget::BudgetScope, record::Sequence, secret::Secret, time::Timestamp};
+use domain::{
+    budget::BudgetScope,
+    record::Sequence,
+    secret::Secret,
+    time::{Clock, Timestamp},
+};
 
 use crate::{
     conformance::{
@@ -96,6 +101,10 @@ pub async fn a_removed_destination_takes_all_of_its_lane_along(engine: &mut dyn 
     assert_eq!(opened.lanes.parked(&lane("a")).await.expect("readable"), []);
     assert_eq!(opened.lanes.dead_letters(None, 9).await.expect("readable").len(), 1);
     assert_eq!(opened.switches.disabled().await.expect("readable").len(), 1);
+    opened.switches.set(&lane("b"), None).await.expect("writable");
+    opened.destinations.remove(&lane("b")).await.expect("writable");
+    assert_eq!(opened.switches.resumed().await.expect("readable"), []);
+    opened.destinations.put(with_secrets("b", "b", &[])).await.expect("writable");
     // A new one of that name begins without the old one's secrets.
     opened.destinations.put(destination("a", "new")).await.expect("writable");
     let all = opened.destinations.all().await.expect("readable");
@@ -118,6 +127,29 @@ pub async fn a_switch_stays_until_it_is_set_back(engine: &mut dyn Engine) {
     switches.set(&lane("b"), None).await.expect("writable");
     switches.set(&lane("never there"), None).await.expect("writable");
     assert_eq!(switches.disabled().await.expect("readable"), both[..1]);
+}
+
+pub async fn when_a_destination_was_last_resumed_is_known(engine: &mut dyn Engine) {
+    let clock = Arc::new(HandClock::at(MORNING));
+    let switches = engine.open(Arc::clone(&clock)).switches;
+    for name in ["a", "b", "b"] {
+        switches.set(&lane(name), Some("why".to_owned())).await.expect("writable");
+        clock.set(clock.now().plus(Duration::from_secs(1)));
+        switches.set(&lane(name), None).await.expect("writable");
+    }
+    clock.set(clock.now().plus(Duration::from_secs(1)));
+    // What is not paused is not resumed.
+    switches.set(&lane("a"), None).await.expect("writable");
+    switches.set(&lane("c"), None).await.expect("writable");
+    engine.crash();
+    let opened = open(engine);
+    let at = |secs| MORNING.plus(Duration::from_secs(secs));
+    let both = [(lane("a"), at(1)), (lane("b"), at(3))];
+    assert_eq!(opened.switches.resumed().await.expect("readable"), both);
+    opened.switches.set(&lane("b"), Some("again".to_owned())).await.expect("writable");
+    opened.lanes.forget(&lane("b")).await.expect("writable");
+    assert_eq!(opened.switches.resumed().await.expect("readable"), both[..1]);
+    assert_eq!(opened.switches.disabled().await.expect("readable"), []);
 }
 
 fn row(matched: &str, spent_nanodollars: i64, told: &[f64]) -> SpentRow {

@@ -19,7 +19,7 @@ use crate::{
         files::{self, engine},
         lanes::{SqliteLanes, rows},
     },
-    state::{Destinations, Disabled, StoredDestination, Switches},
+    state::{Destinations, Disabled, Resumed, StoredDestination, Switches},
     vault::{self, TEXT_CHARS_MIN, Unopened, Vault},
 };
 
@@ -78,8 +78,6 @@ impl Destinations for SqliteDestinations {
             let removed = db.execute(include_str!("sql/drop_destination.sql"), named)?;
             if removed > 0 {
                 db.execute(include_str!("sql/drop_secrets.sql"), named)?;
-                let lane = named_params! {":lane": name.as_str()};
-                db.execute(include_str!("sql/switch_on.sql"), lane)?;
                 rows::forget(db, &name)?;
             }
             Ok(removed)
@@ -100,6 +98,14 @@ impl Switches for SqliteLanes {
         })
     }
 
+    fn resumed(&self) -> BoxFuture<'_, std::result::Result<Vec<Resumed>, LanesError>> {
+        self.read(|db| {
+            db.prepare_cached(include_str!("sql/resumed.sql"))?
+                .query_map([], |row| Ok((rows::lane(row)?, Timestamp::from_nanos(row.get("at")?))))?
+                .collect()
+        })
+    }
+
     fn set(
         &self,
         name: &DestinationName,
@@ -108,15 +114,18 @@ impl Switches for SqliteLanes {
         let name = name.clone();
         let change = self.change(move |db, now| {
             let lane = name.as_str();
-            match &reason {
-                Some(reason) => db.execute(
-                    include_str!("sql/switch_off.sql"),
-                    named_params! {":lane": lane, ":reason": reason, ":since": now.as_nanos()},
-                ),
-                None => {
-                    db.execute(include_str!("sql/switch_on.sql"), named_params! {":lane": lane})
-                }
-            }
+            let Some(reason) = &reason else {
+                db.execute(
+                    include_str!("sql/note_resumed.sql"),
+                    named_params! {":lane": lane, ":at": now.as_nanos()},
+                )?;
+                return db
+                    .execute(include_str!("sql/switch_on.sql"), named_params! {":lane": lane});
+            };
+            db.execute(
+                include_str!("sql/switch_off.sql"),
+                named_params! {":lane": lane, ":reason": reason, ":since": now.as_nanos()},
+            )
         });
         Box::pin(async { change.await.map(|_| ()) })
     }

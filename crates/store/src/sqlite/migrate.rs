@@ -17,6 +17,7 @@ pub(super) const STATE: Migrations = &[
     include_str!("sql/state.sql"),
     include_str!("sql/state_2.sql"),
     include_str!("sql/state_3.sql"),
+    include_str!("sql/state_4.sql"),
 ];
 
 /// Runs what is missing, each step in a transaction with its version. A newer schema is left alone.

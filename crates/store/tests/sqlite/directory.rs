@@ -51,7 +51,7 @@ fn a_newer_schema_is_refused_by_name() {
         db.pragma_update(None, "user_version", 99).unwrap();
         drop(db);
         let error = Store::open(engine.config.clone(), Arc::new(SystemClock)).unwrap_err();
-        let known_here = if file == "state.db" { 3 } else { 1 };
+        let known_here = if file == "state.db" { 4 } else { 1 };
         let expected = matches!(
             &error,
             OpenError::Newer { path: named, found: 99, known }

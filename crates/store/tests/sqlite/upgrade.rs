@@ -51,7 +51,7 @@ async fn a_state_of_version_1_keeps_all_that_it_held() {
     engine.close();
     let db = Connection::open(engine.config.data_dir.join("state.db")).unwrap();
     let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     let fresh = SqliteEngine::new().open_schema();
     assert_eq!(schema(&db), fresh, "an upgraded file is like a new one");
 }

@@ -184,6 +184,8 @@ pub(in crate::sqlite) fn forget(db: &Connection, lane: &DestinationName) -> Resu
         include_str!("../sql/forget_parked.sql"),
         include_str!("../sql/forget_dead.sql"),
         include_str!("../sql/forget_attempts.sql"),
+        include_str!("../sql/switch_on.sql"),
+        include_str!("../sql/forget_resumed.sql"),
     ] {
         db.execute(statement, named_params! {":lane": lane.as_str()})?;
     }

@@ -1,0 +1,2 @@
+-- Forgets when a destination was last resumed. By the primary key.
+DELETE FROM resumed WHERE lane = :lane;

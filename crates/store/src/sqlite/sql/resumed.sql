@@ -1,0 +1,2 @@
+-- What was resumed, and when last; by name. Walks the primary key.
+SELECT lane, at FROM resumed ORDER BY lane;
