@@ -49,11 +49,16 @@ pub fn piece(call: &Arc<Call>, now: Timestamp, first: u32, count: u32) -> Record
     let delta = |token_index| Delta {
         choice_index: 0,
         token_index,
-        content: format!("token{token_index} "),
+        content: token(token_index),
         finish_reason: None,
     };
     let deltas = (first..first + count).map(delta).collect();
     Record::Captured(Arc::new(Captured { call: Arc::clone(call), at: now, deltas }))
+}
+
+/// The text of a token.
+pub fn token(index: u32) -> String {
+    format!("token{index} ")
 }
 
 /// Its outcome.

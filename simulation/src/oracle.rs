@@ -33,7 +33,7 @@ use crate::{
         disk::{Disk, Replaced},
         lock,
     },
-    receiver::{Plan, hash},
+    receiver::Plan,
     trace::Trace,
 };
 
@@ -59,7 +59,8 @@ pub enum Rule {
     Unstored,
     /// Where order is strict, no delivery overtakes one that may still be delivered.
     Disordered,
-    /// The same events have the same id, and the same id has the same body.
+    /// The same events have the same id, and the same id has the same body; a piece has the text of
+    /// all the tokens that its id names.
     Unstable,
     /// A call's pieces are sent one at a time, in order, and none with or after its outcome.
     PieceOverlaps,
@@ -238,7 +239,7 @@ impl Oracle {
             is_probe: false,
         };
         let found = match state.lanes.get_mut(&flight.lane) {
-            Some(lane) => lane.begins(&mut flight, hash_of(body), now, wall),
+            Some(lane) => lane.begins(&mut flight, &String::from_utf8_lossy(body), now, wall),
             None => Ok(()),
         };
         drop(state);
@@ -378,8 +379,4 @@ impl Witness for Oracle {
             lane.revived(id.as_str());
         }
     }
-}
-
-fn hash_of(body: &[u8]) -> u64 {
-    hash(&String::from_utf8_lossy(body))
 }

@@ -87,7 +87,7 @@ impl Streams {
         let stream = self.calls.entry(call).or_default();
         let merged =
             Merged { event: event.clone(), sequences: vec![event.sequence], call: piece.call.id };
-        match stream.waiting.iter_mut().rev().find(|m| choice(m) == Some(piece.choice_index)) {
+        match stream.waiting.iter_mut().rev().find(|before| follow(before, &merged)) {
             Some(before) => append(before, merged),
             None => stream.waiting.push_back(merged),
         }
@@ -146,15 +146,13 @@ impl Streams {
         let has_failed = failed.is_some();
         match failed {
             Some(failed) if stream.outcome.is_some() => released.sequences.extend(failed.sequences),
-            Some(failed) => {
-                match stream.waiting.iter_mut().find(|m| choice(m) == choice(&failed)) {
-                    Some(after) => {
-                        let later = std::mem::replace(after, failed);
-                        append(after, later);
-                    }
-                    None => stream.waiting.push_front(failed),
+            Some(failed) => match stream.waiting.iter_mut().find(|after| follow(&failed, after)) {
+                Some(after) => {
+                    let later = std::mem::replace(after, failed);
+                    append(after, later);
                 }
-            }
+                None => stream.waiting.push_front(failed),
+            },
             None => {}
         }
         if stream.waiting.is_empty() {
@@ -228,11 +226,15 @@ impl Streams {
     }
 }
 
-fn choice(merged: &Merged) -> Option<u32> {
-    match &merged.event.detail {
-        Detail::Streaming(piece) => Some(piece.choice_index),
-        _ => None,
-    }
+/// Whether two pieces are of one choice, without a gap: what was between may have been given up.
+fn follow(before: &Merged, after: &Merged) -> bool {
+    let (Detail::Streaming(before), Detail::Streaming(after)) =
+        (&before.event.detail, &after.event.detail)
+    else {
+        return false;
+    };
+    before.choice_index == after.choice_index
+        && before.token_index.checked_add(1) == Some(after.token_index_first)
 }
 
 /// Makes one piece of two that follow each other.
@@ -387,6 +389,21 @@ mod tests {
         assert!(streams.outcome(call().id, outcome()).is_empty(), "one is in flight");
         assert_eq!(streams.give_up_all().outcome.len(), 0);
         assert_eq!(streams.sent(call().id).outcome.len(), 1);
+    }
+
+    #[test]
+    fn a_piece_that_fails_does_not_merge_over_what_was_given_up() {
+        let mut streams = Streams::default();
+        feed(&mut streams, 0, 0, "a");
+        let (failed, _) = next(&mut streams, 0).expect("the first goes at once");
+        feed(&mut streams, 0, 1, "b");
+        assert_eq!(streams.give_up_all().sequences, [Sequence(2)]);
+        feed(&mut streams, 0, 2, "c");
+        streams.failed(failed, Timestamp::from_millis(50));
+        feed(&mut streams, 0, 3, "d");
+        assert_eq!(next(&mut streams, 50).expect("it has rested").1, "0-0 a");
+        streams.sent(call().id);
+        assert_eq!(next(&mut streams, 50).expect("behind the gap").1, "2-3 cd");
     }
 
     #[test]

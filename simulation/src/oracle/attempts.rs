@@ -15,7 +15,10 @@ use super::{
     Flight, Rule, Violation,
     lane::{LaneWatch, broken},
 };
-use crate::receiver::{Asked, Plan};
+use crate::{
+    calls,
+    receiver::{Asked, Plan, hash},
+};
 
 /// Failures in a row after which the receiver is taken for down (DESIGN, "Whose fault").
 const FAILURES_TO_OPEN: u32 = 5;
@@ -91,7 +94,7 @@ impl LaneWatch {
     pub(super) fn begins(
         &mut self,
         flight: &mut Flight,
-        body: u64,
+        body: &str,
         now: Duration,
         wall: Timestamp,
     ) -> Result<(), Violation> {
@@ -100,7 +103,8 @@ impl LaneWatch {
             return broken(Rule::SentWhilePaused, format!("{} to {}", flight.id, flight.lane));
         }
         self.check_gone(flight, now)?;
-        self.check_identity(flight, body)?;
+        self.check_identity(flight, hash(body))?;
+        self.check_text(flight, body)?;
         self.check_times(flight, now, wall)?;
         self.check_room(flight, now)?;
         self.check_pieces(flight)?;
@@ -137,6 +141,16 @@ impl LaneWatch {
             return broken(Rule::Unstable, what);
         }
         Ok(())
+    }
+
+    fn check_text(&self, flight: &Flight, body: &str) -> Result<(), Violation> {
+        let Some(piece) = flight.piece() else { return Ok(()) };
+        let text: String = (piece.first..=piece.last).map(calls::token).collect();
+        let goes_without = self.asked.privacy || self.too_large.contains(&flight.id);
+        if goes_without || body.contains(&text) {
+            return Ok(());
+        }
+        broken(Rule::Unstable, format!("{} to {} lacks some of its text", flight.id, flight.lane))
     }
 
     fn check_times(
