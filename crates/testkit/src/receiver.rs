@@ -35,8 +35,8 @@ pub struct Arrival {
     pub at: Instant,
     /// What it was, or will be, answered.
     pub status: u16,
-    /// Whether the answer has been written.
-    pub answered: bool,
+    /// When the answer was written, if it was.
+    pub answered_at: Option<Instant>,
 }
 
 impl Arrival {
@@ -52,7 +52,7 @@ impl Arrival {
 
     /// Whether it was answered with a 2xx.
     pub fn is_accepted(&self) -> bool {
-        self.answered && (200..300).contains(&self.status)
+        self.answered_at.is_some() && (200..300).contains(&self.status)
     }
 
     /// What the body holds: the elements of an array, the lines of ndjson, or the one object.
@@ -313,7 +313,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
             body,
             at: Instant::now(),
             status: reply.status,
-            answered: false,
+            answered_at: None,
         });
         if let Some(gate) = &reply.gate {
             tokio::select! {
@@ -334,7 +334,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
         }
         // Marked before the sender can know: a test that waits for what the sender does next
         // must find the arrival accepted.
-        shared.arrivals.update(index, |arrival| arrival.answered = true);
+        shared.arrivals.update(index, |arrival| arrival.answered_at = Some(Instant::now()));
         if connection.write(&render(&reply)).await.is_err() {
             return;
         }

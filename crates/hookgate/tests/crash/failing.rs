@@ -25,6 +25,8 @@ const LANES: [&str; 3] = [PLAIN, CHOOSY, BATCHES];
 const CONCURRENT: usize = 4;
 const BATCH: usize = 7;
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// An answer that took so long may have come as the gateway gave up waiting for it.
+const TOO_LATE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(100));
 /// How long the last life may go without progress.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -297,15 +299,22 @@ fn check_ids(lane: &str, arrivals: &[Arrival]) {
 fn check_repeats(lane: &str, arrivals: &[Arrival], stored: &Stored) {
     let mut lives: Vec<Life<'_>> = stored.kills.iter().map(|_| Life::default()).collect();
     lives.push(Life::default());
-    let mut told_in: BTreeMap<String, usize> = BTreeMap::new();
+    let mut told_in: BTreeMap<String, (usize, &Arrival)> = BTreeMap::new();
+    let mut too_late = 0;
     for arrival in arrivals {
         let life = Kill::count(&stored.kills, arrival.at);
         lives[life].arrivals.push(arrival);
         for call in arrival.is_accepted().then(|| told(lane, arrival)).into_iter().flatten() {
-            if let Some(before) = told_in.insert(call.clone(), life) {
-                assert!(before < life, "{lane}: {call} was told twice in one life");
+            let Some((before, first)) = told_in.insert(call.clone(), (life, arrival)) else {
+                continue;
+            };
+            if before < life {
                 lives[before].repeats += 1;
+                continue;
             }
+            let took = first.answered_at.map(|at| at - first.at).unwrap_or_default();
+            assert!(took > TOO_LATE, "{lane}: {call} was told twice in one life; it took {took:?}");
+            too_late += 1;
         }
     }
     let mut unstored_most = 0;
@@ -333,8 +342,9 @@ fn check_repeats(lane: &str, arrivals: &[Arrival], stored: &Stored) {
         );
     }
     println!(
-        "{lane}: {} POSTs for {} calls; {} outcomes came again, at most {} after one kill; at most \
-         {unstored_most} accepted ones were not stored at a kill",
+        "{lane}: {} POSTs for {} calls; {} outcomes came again, at most {} after one kill, and \
+         {too_late} whose answer came too late; at most {unstored_most} accepted ones were not \
+         stored at a kill",
         arrivals.len(),
         told_in.len(),
         lives.iter().map(|life| life.repeats).sum::<usize>(),
