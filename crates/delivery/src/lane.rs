@@ -33,7 +33,7 @@ use crate::{
     pace::Pace,
     reading::Gathering,
     roster::{Bounds, BreakerStatus, Standing, Start, View},
-    sending::{Queue, Running, Target, Tried},
+    sending::{Queue, Running, Target, Tried, Work},
     service::Shared,
     shelf::{Attempts, Shelf, Waiting},
     streaming::Streams,
@@ -58,7 +58,7 @@ pub(crate) enum LaneError {
     Lanes(#[from] LanesError),
 }
 
-/// What ends a lane. Both leave behind the cursor what is not settled.
+/// What ends a lane. Both leave what is not settled to the next start.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
     /// The gateway stops: send what there is, within the settle time-out.
@@ -210,8 +210,8 @@ impl Lane {
         self.shared.clock.now()
     }
 
-    /// Runs until `stop`. What is not settled by the settle time-out stays behind the cursor, and
-    /// the next start reads it again.
+    /// Runs until `stop`. What is in flight at the settle time-out waits in a row then; what is not
+    /// begun stays behind the cursor, and the next start reads it again.
     pub(crate) async fn run(mut self, stop: Stop) -> Result<(), LaneError> {
         let settle_timeout = self.shared.config.settle_timeout;
         let view = Arc::clone(&self.view);
@@ -414,13 +414,33 @@ impl Lane {
             );
         }
         let is_finished = self.is_at_its_end();
-        self.attempts.shutdown().await;
+        self.cut_off().await;
         self.settle_all().await?;
         self.publish();
         if is_finished {
             self.view.publish(Standing { is_finished, ..self.view.standing() });
         }
         Ok(())
+    }
+
+    /// Ends what is in flight. It waits in a row from now on: behind it the cursor would stay, and all
+    /// that was delivered meanwhile would come again.
+    async fn cut_off(&mut self) {
+        self.attempts.abort_all();
+        while let Some(ended) = self.attempts.join_next_with_id().await {
+            match ended {
+                Err(error) if error.is_cancelled() => self.park_cut_off(error.id()),
+                ended => self.ended(ended),
+            }
+        }
+    }
+
+    fn park_cut_off(&mut self, id: tokio::task::Id) {
+        let Some(running) = self.running.remove(&id) else { return };
+        if let Work::Delivery(delivery) = running.work {
+            let reason = "its lane was stopped before the receiver answered".to_owned();
+            self.park(delivery, self.now(), reason, false);
+        }
     }
 }
 

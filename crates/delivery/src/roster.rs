@@ -315,14 +315,15 @@ impl Roster {
         chores
     }
 
-    /// A worker has stored where it begins.
-    pub(crate) fn began(&self, name: &DestinationName, version: u64) {
+    /// A worker has stored where it begins. Returns whether it may: another that is wished for meanwhile
+    /// begins there, too, and would send again what this one sends.
+    pub(crate) fn began(&self, name: &DestinationName, version: u64) -> bool {
         let mut state = lock(&self.state);
         let slot = state.slots.get_mut(name).filter(|slot| slot.version == version);
-        if let Some(slot) = slot {
-            slot.begin_at = None;
-            slot.has_failed = false;
-        }
+        let Some(slot) = slot else { return false };
+        slot.begin_at = None;
+        slot.has_failed = false;
+        true
     }
 
     /// A worker has ended.

@@ -278,7 +278,9 @@ async fn work(shared: Arc<Shared>, start: Start, stop: Stop) -> Result<(), LaneE
     }
     let (name, version) = (start.destination.name.clone(), start.version);
     let lane = Lane::open(Arc::clone(&shared), start).await?;
-    shared.roster.began(&name, version);
+    if !shared.roster.began(&name, version) {
+        return Ok(());
+    }
     lane.run(stop).await
 }
 

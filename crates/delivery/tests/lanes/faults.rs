@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use delivery::control::StartFrom;
 use domain::{
     destination::{Batch, Destination, Format, LogFormat},
     event::EventType,
+    record::Sequence,
 };
 use testkit::{DEADLINE, Gate, Receiver, Reply, receiver::accepted_items};
 
-use crate::world::{World, destination, events, name, wait_event, wait_told};
+use crate::world::{World, destination, events, name, told, wait_event, wait_told};
 
 #[tokio::test]
 async fn a_receiver_is_seen_to_be_up_though_no_batch_passes_whole() {
@@ -91,4 +93,43 @@ async fn a_pause_that_somebody_undoes_does_not_wait_for_a_rest_that_never_comes(
     gate.open();
     assert_eq!(world.status("lane").disabled, None);
     assert_eq!(world.store.switches().disabled().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_was_delivered_beside_an_attempt_that_a_stop_cuts_off_is_not_sent_again() {
+    let receiver = Receiver::start().await;
+    let file = || vec![destination("lane", &receiver)];
+    let mut world = World::with_settle_timeout(file(), Duration::from_millis(50)).await;
+    let gate = Gate::new();
+    receiver.answer_to("hangs", Reply::status(200).held_at(&gate));
+    let mut all = vec![world.call("hangs").await];
+    receiver.wait_for(1).await;
+    all.extend(world.calls(20).await);
+    wait_told(&receiver, "lane", &all[1..]).await;
+    let world = world.restart(file()).await;
+    gate.open();
+    wait_told(&receiver, "lane", &all).await;
+    world.wait_settled("lane").await;
+    let mut told = told(&receiver.arrivals(), "lane");
+    told.sort();
+    assert_eq!(told, all);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_put_again_while_it_begins_sends_nothing_twice() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(Vec::new()).await;
+    let all = world.calls(6).await;
+    world.put(destination("lane", &receiver), StartFrom::At(Sequence(0)));
+    let (lanes, lane) = (world.store.lanes(), name("lane"));
+    let has_begun = tokio::time::timeout(DEADLINE, async {
+        while lanes.cursor(&lane).await.unwrap().is_none() {}
+    });
+    has_begun.await.expect("it stores where it begins");
+    world.put(destination("lane", &receiver), StartFrom::Stored);
+    wait_told(&receiver, "lane", &all).await;
+    world.wait_settled("lane").await;
+    let mut told = told(&receiver.arrivals(), "lane");
+    told.sort();
+    assert_eq!(told, all);
 }
