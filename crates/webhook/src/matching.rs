@@ -8,7 +8,6 @@
 //! gets all events of a call or none, in every attempt and after every restart.
 
 mod facts;
-mod glob;
 mod properties;
 mod rules;
 
@@ -18,6 +17,7 @@ use domain::{
     call::{Call, Logging},
     destination::{Destination, EventFilter},
     event::{Event, EventType, Report},
+    glob,
 };
 use sha2::{Digest, Sha256};
 
