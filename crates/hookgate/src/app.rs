@@ -272,6 +272,7 @@ fn store_config(settings: StoreSettings) -> sqlite::Config {
         retention: settings.retention,
         ballast_bytes: settings.ballast_bytes,
         encryption_key: settings.encryption_key,
+        previous_key: settings.previous_key,
         ..sqlite::Config::with_defaults(settings.data_dir)
     }
 }

@@ -8,6 +8,7 @@
 //! or the environment.
 
 mod describe;
+mod encryption;
 mod from;
 mod known;
 mod located;
@@ -35,7 +36,7 @@ use domain::{
     secret::Secret,
 };
 use proxy::config::Deployment;
-use store::sqlite::Durability;
+use store::sqlite::{Durability, PreviousKey};
 
 use self::{
     from::{
@@ -54,16 +55,12 @@ use self::{
     variable::Variables,
 };
 
+pub use self::encryption::{ENCRYPTION_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE};
+
 pub(crate) use self::{describe::describe, from::registry::Integration, report::count};
 
 /// Every setting of ours with its default, as text for people.
 pub const DEFAULTS: &str = include_str!("../../../config/default.yaml");
-
-/// The variable with the key that stored secrets are sealed with.
-pub const ENCRYPTION_KEY_VARIABLE: &str = "HOOKGATE_ENCRYPTION_KEY";
-
-/// A shorter one is easily guessed.
-const ENCRYPTION_KEY_CHARS_MIN: usize = 16;
 
 /// The data directory if nothing names another, within the working directory.
 pub const DATA_DIR: &str = "hookgate-data";
@@ -103,6 +100,8 @@ pub struct StoreSettings {
     /// What stored secrets are sealed with (the variable `HOOKGATE_ENCRYPTION_KEY`); `None` takes the
     /// key file in the data directory.
     pub encryption_key: Option<Secret>,
+    /// What they were sealed with before (the variable `HOOKGATE_ENCRYPTION_KEY_PREVIOUS`).
+    pub previous_key: Option<PreviousKey>,
 }
 
 /// What concerns deliveries to all destinations.
@@ -347,7 +346,8 @@ impl<'a> Sections<'a> {
             durability: policy.durability,
             retention: policy.retention,
             ballast_bytes: own.ballast_bytes,
-            encryption_key: encryption_key(&sources.environment, report),
+            encryption_key: encryption::read_key(&sources.environment, report),
+            previous_key: encryption::read_previous_key(&sources.environment, report),
         };
         let delivery = policy.delivery();
         let egress = policy.egress(own.egress.destinations);
@@ -419,18 +419,6 @@ impl<'a> Sections<'a> {
             webhooks.finish(Unknown::Warn, &[]);
         }
     }
-}
-
-/// The key that stored secrets are sealed with, if the environment has one.
-fn encryption_key(environment: &Environment, report: &Report) -> Option<Secret> {
-    let text = environment.get(ENCRYPTION_KEY_VARIABLE).filter(|text| !text.is_empty())?;
-    if text.chars().count() < ENCRYPTION_KEY_CHARS_MIN {
-        report.problem_outside(format!(
-            "{ENCRYPTION_KEY_VARIABLE} must have at least {ENCRYPTION_KEY_CHARS_MIN} characters; \
-             make one with: openssl rand -base64 32"
-        ));
-    }
-    Some(Secret::new(text))
 }
 
 /// Where the gateway listens: beyond this machine only behind a master key.

@@ -13,6 +13,7 @@ mod destinations;
 mod files;
 mod journal;
 mod keeper;
+mod keyring;
 mod lanes;
 mod live;
 mod migrate;
@@ -84,6 +85,9 @@ pub struct Config {
     /// What stored secrets are sealed under: 32 bytes in base64, or any text of 16 characters or
     /// more. `None` is the key in `secrets.key`, which the first start makes.
     pub encryption_key: Option<Secret>,
+    /// What secrets may be sealed under from before. They are sealed anew when the store opens; once
+    /// they are, it is not looked at.
+    pub previous_key: Option<PreviousKey>,
 }
 
 impl Config {
@@ -99,8 +103,18 @@ impl Config {
             ballast_bytes: 64 << 20,
             attempts_max: 100_000,
             encryption_key: None,
+            previous_key: None,
         }
     }
+}
+
+/// The key that stored secrets were sealed under before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviousKey {
+    /// The one in `secrets.key`.
+    KeyFile,
+    /// One that was configured.
+    Text(Secret),
 }
 
 /// What a committed record survives.
@@ -139,9 +153,8 @@ impl Store {
 
         let state_path = config.data_dir.join("state.db");
         let open_files = || {
-            let (state, furthest) = lanes::open(&state_path, config.durability)?;
-            let key = config.encryption_key.as_ref();
-            let vault = destinations::open_vault(&config.data_dir, key, &state)?;
+            let (mut state, furthest) = lanes::open(&state_path, config.durability)?;
+            let vault = keyring::open_vault(&config, &mut state)?;
             let catalog = Catalog::read(&journal_dir).map_err(engine(&journal_dir))?;
             let recovered = recover::recover(&catalog, furthest, clock.now(), config.durability)?;
             Ok((state, Arc::new(vault), catalog, recovered))
@@ -287,7 +300,7 @@ pub fn open_lanes_only(data_dir: &Path) -> Result<Arc<dyn Lanes>, OpenError> {
     Ok(Arc::new(lanes.owning(thread)))
 }
 
-/// Why the store could not be opened. Nothing was changed.
+/// Why the store could not be opened. Nothing that it holds was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -344,7 +357,9 @@ pub enum OpenError {
     /// Secrets were sealed under another key.
     #[error(
         "the secrets of destination `{destination}` do not open with {with}: start with the \
-         encryption key that they were sealed under, or without one if that was the file `secrets.key`"
+         encryption key that they were sealed under, or without one if that was the file \
+         `secrets.key`; to change it, name that one in HOOKGATE_ENCRYPTION_KEY_PREVIOUS as well \
+         (`secrets.key` for the file)"
     )]
     WrongKey {
         /// The first destination whose secrets do not open.
@@ -360,5 +375,19 @@ pub enum OpenError {
         /// Why.
         #[source]
         cause: BoxError,
+    },
+    /// The previous key does not open what the key in force does not open either.
+    #[error(
+        "the secrets of destination `{destination}` open neither with {with} nor with {previous}: \
+         name the key that they were sealed under in HOOKGATE_ENCRYPTION_KEY_PREVIOUS \
+         (`secrets.key` for the file of that name in the data directory)"
+    )]
+    WrongPreviousKey {
+        /// The first destination whose secrets do not open.
+        destination: String,
+        /// Which key is in force, in words.
+        with: String,
+        /// Which other key was tried, in words.
+        previous: String,
     },
 }

@@ -23,7 +23,7 @@ use store::{
     },
     journal::ReadError,
     lanes::Settlement,
-    sqlite::{Config, Durability, OpenError, Store},
+    sqlite::{Config, Durability, OpenError, PreviousKey, Store},
     state::{SpendStep, StoredDestination},
 };
 
@@ -228,4 +228,65 @@ async fn nothing_acknowledged_is_lost_wherever_the_power_fails() {
 async fn process_durability_does_lose_what_was_acknowledged() {
     let lost = lost(Durability::Process, seed()).await;
     assert!(lost.iter().any(|what| what.contains("records are left")), "{lost:#?}");
+}
+
+const OLD_KEY: &str = "the key of yesterday";
+const NEW_KEY: &str = "the key of today, 18";
+const DESTINATIONS: usize = 100;
+
+fn open_with(dir: &Path, key: &str, previous: Option<&str>) -> Result<Store, OpenError> {
+    let config = Config {
+        encryption_key: Some(Secret::new(key)),
+        previous_key: previous.map(|text| PreviousKey::Text(Secret::new(text))),
+        ..config(dir, Durability::Process)
+    };
+    Store::open(config, Arc::new(SystemClock))
+}
+
+/// Whether these keys open what is there. If they do, all of it is there.
+async fn opens(dir: &Path, key: &str, previous: Option<&str>) -> bool {
+    match open_with(dir, key, previous) {
+        Err(OpenError::WrongKey { .. }) => false,
+        opened => {
+            let destinations = opened.unwrap().destinations().all().await.unwrap();
+            assert_eq!(destinations.len(), DESTINATIONS);
+            true
+        }
+    }
+}
+
+/// So it is under `Durability::Process` too: who reads that the previous key is no longer needed
+/// throws it away.
+#[tokio::test]
+async fn wherever_the_power_fails_all_secrets_are_under_the_old_key_or_all_under_the_new_one() {
+    let _recording = RECORDING.lock().await;
+    let seed = seed();
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let dir = tempfile::tempdir().unwrap();
+    powerloss::start(dir.path());
+    let store = open_with(dir.path(), OLD_KEY, None).unwrap();
+    for number in 0..DESTINATIONS {
+        store.destinations().put(destination(number)).await.unwrap();
+    }
+    store.close();
+    let before = powerloss::mark();
+    let store = open_with(dir.path(), NEW_KEY, Some(OLD_KEY)).unwrap();
+    let told = powerloss::mark();
+    store.close();
+    let recording = powerloss::stop();
+
+    let mut under_new = Vec::new();
+    for step in before..=recording.len() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("data/journal")).unwrap();
+        recording.lay_down(step, &mut dice, dir.path()).unwrap();
+        let at = format!("SEED={seed}, after step {step} of {before}..{told}..{}", recording.len());
+        let is_new = opens(dir.path(), NEW_KEY, None).await;
+        assert_eq!(opens(dir.path(), OLD_KEY, None).await, !is_new, "{at}");
+        assert!(is_new || step < told, "{at}: the previous key is still needed");
+        assert!(opens(dir.path(), NEW_KEY, Some(OLD_KEY)).await, "{at}");
+        assert!(opens(dir.path(), NEW_KEY, None).await, "{at}");
+        under_new.push(is_new);
+    }
+    assert!(!under_new[0] && under_new.contains(&true), "the change is among the steps");
 }

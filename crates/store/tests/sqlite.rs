@@ -13,6 +13,8 @@ mod engine;
 mod full_disk;
 #[path = "sqlite/law.rs"]
 mod law;
+#[path = "sqlite/rekey.rs"]
+mod rekey;
 #[path = "sqlite/retention.rs"]
 mod retention;
 #[path = "sqlite/secrets.rs"]

@@ -16,7 +16,9 @@ use proxy::config::{Credential, Deployment, Key, Routing};
 use store::sqlite::Durability;
 use url::Url;
 
-use super::{ENCRYPTION_KEY_VARIABLE, Settings, policy::Policy, report::count};
+use super::{
+    ENCRYPTION_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, Settings, policy::Policy, report::count,
+};
 
 /// Says what the settings mean.
 pub(crate) fn describe(settings: &Settings) -> String {
@@ -46,6 +48,9 @@ fn describe_to(settings: &Settings, out: &mut String) -> fmt::Result {
     writeln!(out, "Keeps records in {dir} for {retention}; they survive {survives}.")?;
     if settings.store.encryption_key.is_some() {
         writeln!(out, "Seals stored secrets with the key in {ENCRYPTION_KEY_VARIABLE}.")?;
+    }
+    if settings.store.previous_key.is_some() {
+        writeln!(out, "Seals anew, at its start, what was sealed with {PREVIOUS_KEY_VARIABLE}.")?;
     }
     if proxy.turn_off_message_logging {
         writeln!(out, "Message texts are kept nowhere (turn_off_message_logging).")?;

@@ -177,6 +177,7 @@ webhooks:
     let variables = [
         ("WEBHOOK_URL", "https://alerts.example/in?token=hidden"),
         (ENCRYPTION_KEY_VARIABLE, "sixteen-letters!"),
+        (PREVIOUS_KEY_VARIABLE, "secrets.key"),
     ];
     let loaded = Loaded::text(text, &variables);
     assert_eq!(loaded.warnings, [""; 0]);

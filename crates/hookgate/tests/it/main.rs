@@ -48,6 +48,7 @@ mod privacy;
 mod refused;
 mod registry;
 mod routing;
+mod rekey;
 mod scenarios;
 mod stopping;
 mod streams;

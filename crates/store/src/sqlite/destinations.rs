@@ -1,12 +1,6 @@
-//! `Destinations` and `Switches` on `state.db`, and the key that their secrets are sealed under.
+//! `Destinations` and `Switches` on `state.db`.
 
-use std::{
-    collections::HashMap,
-    fs,
-    io::{self, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use domain::{id::DestinationName, secret::Secret, time::Timestamp};
 use rusqlite::{Connection, Result, named_params};
@@ -14,13 +8,9 @@ use rusqlite::{Connection, Result, named_params};
 use crate::{
     journal::BoxFuture,
     lanes::LanesError,
-    sqlite::{
-        OpenError,
-        files::{self, engine},
-        lanes::{SqliteLanes, rows},
-    },
+    sqlite::lanes::{SqliteLanes, rows},
     state::{Destinations, Disabled, Resumed, StoredDestination, Switches},
-    vault::{self, TEXT_CHARS_MIN, Unopened, Vault},
+    vault::{Unopened, Vault},
 };
 
 /// A handle to the destinations. It outlives the store as a closed one.
@@ -31,10 +21,11 @@ pub(super) struct SqliteDestinations {
 }
 
 /// A secret as its row holds it.
-struct SealedSecret {
-    destination: String,
-    slot: String,
-    sealed: Vec<u8>,
+pub(super) struct SealedSecret {
+    pub(super) destination: String,
+    pub(super) position: i64,
+    pub(super) slot: String,
+    pub(super) sealed: Vec<u8>,
 }
 
 impl Destinations for SqliteDestinations {
@@ -181,12 +172,14 @@ fn destinations(db: &Connection) -> Result<Vec<StoredDestination>> {
         .collect()
 }
 
-fn secrets(db: &Connection) -> Result<Vec<SealedSecret>> {
+/// All that is sealed.
+pub(super) fn secrets(db: &Connection) -> Result<Vec<SealedSecret>> {
     db.prepare_cached(include_str!("sql/secrets.sql"))?
         .query_map([], |row| {
             Ok(SealedSecret {
                 destination: row.get("destination")?,
                 slot: row.get("slot")?,
+                position: row.get("position")?,
                 sealed: row.get("sealed")?,
             })
         })?
@@ -194,67 +187,7 @@ fn secrets(db: &Connection) -> Result<Vec<SealedSecret>> {
 }
 
 impl SealedSecret {
-    fn open(&self, vault: &Vault) -> std::result::Result<Secret, Unopened> {
+    pub(super) fn open(&self, vault: &Vault) -> std::result::Result<Secret, Unopened> {
         vault.open(&self.destination, &self.slot, &self.sealed)
     }
-}
-
-/// The vault under the configured key, or under the one in `secrets.key`, which is made if nothing is
-/// sealed yet. Checks that it opens all that is stored.
-pub(super) fn open_vault(
-    data_dir: &Path,
-    configured: Option<&Secret>,
-    db: &Connection,
-) -> std::result::Result<Vault, OpenError> {
-    let sealed = secrets(db).map_err(engine(&data_dir.join("state.db")))?;
-    let path = data_dir.join("secrets.key");
-    let vault = match configured {
-        Some(text) => {
-            Vault::from_text(text).ok_or(OpenError::WeakKey { chars_min: TEXT_CHARS_MIN })?
-        }
-        None => key_file(&path, sealed.is_empty())?,
-    };
-    match sealed.iter().find(|sealed| sealed.open(&vault).is_err()) {
-        None => Ok(vault),
-        Some(secret) => Err(OpenError::WrongKey {
-            destination: secret.destination.clone(),
-            with: match configured {
-                Some(_) => "the configured encryption key".to_owned(),
-                None => format!("the key in `{}`", path.display()),
-            },
-        }),
-    }
-}
-
-fn key_file(path: &Path, may_make: bool) -> std::result::Result<Vault, OpenError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if !may_make {
-                return Err(OpenError::NoKey { path: path.to_owned() });
-            }
-            make_key_file(path).map_err(engine(path))?
-        }
-        Err(error) => return Err(engine(path)(error)),
-    };
-    let key = vault::key_from_base64(text.trim()).ok_or_else(|| OpenError::Corrupt {
-        path: path.to_owned(),
-        what: "it is not a key of 32 bytes in base64".to_owned(),
-    })?;
-    Ok(Vault::new(key))
-}
-
-/// Whatever instant the process or the power ends at, the file is whole or is not there.
-fn make_key_file(path: &Path) -> io::Result<String> {
-    let text = vault::new_key_text();
-    let unfinished = files::beside(path, ".new");
-    files::remove(&unfinished)?;
-    let mut file = files::private(&unfinished)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    if let Some(dir) = path.parent() {
-        files::sync_dir(dir)?;
-    }
-    Ok(text)
 }

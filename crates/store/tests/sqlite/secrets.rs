@@ -103,7 +103,8 @@ async fn another_key_is_refused_and_the_error_says_what_to_do() {
         error.to_string(),
         "the secrets of destination `primary` do not open with the configured encryption key: start \
          with the encryption key that they were sealed under, or without one if that was the file \
-         `secrets.key`"
+         `secrets.key`; to change it, name that one in HOOKGATE_ENCRYPTION_KEY_PREVIOUS as well \
+         (`secrets.key` for the file)"
     );
 
     let path = engine.config.data_dir.join("secrets.key");

@@ -163,3 +163,33 @@ fn the_key_for_secrets_comes_from_the_environment() {
     assert_eq!(key("").settings().store.encryption_key, None);
     assert!(key("fifteen-letters").problems[0].starts_with(ENCRYPTION_KEY_VARIABLE));
 }
+
+#[test]
+fn the_key_of_before_is_another_key_or_the_key_file() {
+    let text = "
+model_list: [{model_name: m, litellm_params: {model: openai/m, mock_response: hi}}]
+webhooks: {a: {url: 'https://x.example'}}
+";
+    let load = |key: &str, previous: &str| {
+        let keys = [(ENCRYPTION_KEY_VARIABLE, key), (PREVIOUS_KEY_VARIABLE, previous)];
+        Loaded::text(text, &keys)
+    };
+    let new = "sixteen-letters!";
+    let own = Some(PreviousKey::Text(Secret::new("another-16-chars")));
+    for (key, previous, expected) in [
+        (new, "", None),
+        (new, "another-16-chars", own.clone()),
+        ("", " another-16-chars\n", own),
+        (new, "secrets.key", Some(PreviousKey::KeyFile)),
+    ] {
+        let loaded = load(key, previous);
+        assert_eq!(loaded.warnings, [""; 0]);
+        assert_eq!(loaded.settings().store.previous_key, expected);
+    }
+    assert!(load(new, "fifteen-letters").problems[0].starts_with(PREVIOUS_KEY_VARIABLE));
+    for (key, previous) in [(new, new), ("", "secrets.key")] {
+        let loaded = load(key, previous);
+        let [warning] = &loaded.warnings[..] else { panic!("one warning: {:?}", loaded.warnings) };
+        assert!(warning.contains("so the key does not change"), "{warning}");
+    }
+}
