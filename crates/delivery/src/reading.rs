@@ -29,8 +29,9 @@ const REST_MAX: Duration = Duration::from_millis(20);
 /// Deliveries that are held to probe with while the receiver is down, at most, unless so many had
 /// been read before.
 const PROBES_MAX: usize = 16;
-/// Rendered bytes that wait to be sent, at most, unless a single event is larger.
-const RENDERED_BYTES_MAX: usize = 16 << 20;
+/// Rendered bytes that wait to be sent, at most, unless a single event is larger; and bytes of text in
+/// pieces that have failed.
+pub(crate) const RENDERED_BYTES_MAX: usize = 16 << 20;
 
 /// Items that gather for the next body.
 #[derive(Debug, Default)]

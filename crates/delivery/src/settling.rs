@@ -19,6 +19,7 @@ use webhook::{
 use crate::{
     lane::{Ending, Lane},
     notes,
+    reading::RENDERED_BYTES_MAX,
     roster::Disabled,
     send::{SendErrorKind, Sent},
     sending::{Delivery, Running, Target, Tried, Work},
@@ -307,10 +308,16 @@ impl Lane {
         }
         let mut delivery = match running.work {
             Work::Delivery(delivery) => delivery,
-            Work::Piece(piece) => {
-                // What is refused, or holds up reading, is not worth another attempt: the outcome
+            Work::Piece(mut piece) => {
+                // What is refused, or takes too much room, is not worth another attempt: the outcome
                 // has the text.
-                let is_full = self.window.len() >= self.destination.queue_size;
+                let is_full = self.window.len() >= self.destination.queue_size
+                    || self.streams.bytes() >= RENDERED_BYTES_MAX;
+                // It waits without holding the cursor: a receiver may fail for pieces alone, and for as
+                // long as a call streams.
+                for sequence in piece.sequences.drain(..) {
+                    self.window.release(sequence);
+                }
                 let released = if is_full || matches!(again, Again::Useless) {
                     self.streams.given_up(piece)
                 } else {

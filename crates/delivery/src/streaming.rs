@@ -49,7 +49,7 @@ enum Phase {
 pub(crate) struct Merged {
     /// The event as it is sent.
     pub(crate) event: Event,
-    /// The records that it holds text of.
+    /// The records with its text that hold the cursor: what has failed once does not.
     pub(crate) sequences: Vec<Sequence>,
     call: CallId,
 }
@@ -220,9 +220,21 @@ impl Streams {
         released
     }
 
+    /// Bytes of text that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.calls.values().flat_map(|stream| &stream.waiting).map(text_bytes).sum()
+    }
+
     /// Whether nothing waits, rests or is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.calls.values().all(|stream| stream.phase == Phase::Idle)
+    }
+}
+
+fn text_bytes(merged: &Merged) -> usize {
+    match &merged.event.detail {
+        Detail::Streaming(piece) => piece.content.len(),
+        _ => 0,
     }
 }
 

@@ -1,13 +1,17 @@
 //! What lanes do when it is not the receiver alone that is at fault: one event spoils a batch, the
 //! clock is set back, two decide at once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use delivery::control::StartFrom;
 use domain::{
+    call::Call,
     destination::{Batch, Destination, Format, LogFormat},
-    event::EventType,
-    record::Sequence,
+    event::{Captured, Delta, EventType},
+    id::CallId,
+    record::{Record, Sequence},
+    sample,
+    time::Clock,
 };
 use testkit::{DEADLINE, Gate, Receiver, Reply, receiver::accepted_items};
 
@@ -132,4 +136,30 @@ async fn a_lane_that_is_put_again_while_it_begins_sends_nothing_twice() {
     let mut told = told(&receiver.arrivals(), "lane");
     told.sort();
     assert_eq!(told, all);
+}
+
+#[tokio::test]
+async fn a_stream_whose_pieces_fail_does_not_hold_the_cursor() {
+    let receiver = Receiver::start().await;
+    receiver.answer_to("\"streaming\"", Reply::status(500));
+    let lane = Destination {
+        event_types: vec![EventType::Completion, EventType::Streaming],
+        ..destination("lane", &receiver)
+    };
+    let mut world = World::new(vec![lane]).await;
+    let id = CallId::new(world.clock.now(), [9; 10]);
+    let call = Arc::new(Call { id, stream: true, ..sample::call() });
+    let journal = world.store.journal();
+    journal.append(Record::Admitted(Arc::clone(&call))).await.unwrap();
+    for token_index in 0..10 {
+        let content = "word ".to_owned();
+        let delta = Delta { choice_index: 0, token_index, content, finish_reason: None };
+        let (call, at) = (Arc::clone(&call), world.clock.now());
+        let captured = Captured { call, at, deltas: vec![delta] };
+        journal.append(Record::Captured(Arc::new(captured))).await.unwrap();
+        let others = world.calls(1).await;
+        wait_told(&receiver, "lane", &others).await;
+    }
+    // Though the call goes on: else all that others were told of would come again after a crash.
+    world.wait_settled("lane").await;
 }
