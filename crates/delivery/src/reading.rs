@@ -249,7 +249,7 @@ pub(crate) fn delivery(destination: &Destination, items: &[Item]) -> Delivery {
         body: Some(format::join(destination, items)),
         is_parked: false,
         is_thin: false,
-        is_tried: false,
+        probes: 0,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use domain::{delivery::EventRef, destination::Destination, id::DeliveryId, time::Timestamp};
+use domain::{
+    delivery::EventRef, destination::Destination, id::DeliveryId, record::Sequence, time::Timestamp,
+};
 use webhook::{body::Body, format, request};
 
 use crate::{
@@ -29,8 +31,8 @@ pub(crate) struct Delivery {
     pub(crate) is_parked: bool,
     /// Whether it goes without message texts, because the receiver does not take it with them.
     pub(crate) is_thin: bool,
-    /// Whether it was tried in vain while the receiver was down.
-    pub(crate) is_tried: bool,
+    /// How often it was tried in vain while the receiver was down.
+    pub(crate) probes: u32,
 }
 
 impl Delivery {
@@ -38,9 +40,13 @@ impl Delivery {
         self.body.as_ref().map_or(0, Body::len)
     }
 
+    fn first(&self) -> Option<Sequence> {
+        self.events.first().map(|event| event.sequence)
+    }
+
     pub(crate) fn of(waiting: Waiting) -> Self {
         let Waiting { id, events, attempts, is_thin, .. } = waiting;
-        Self { id, events, attempts, body: None, is_parked: true, is_thin, is_tried: false }
+        Self { id, events, attempts, body: None, is_parked: true, is_thin, probes: 0 }
     }
 }
 
@@ -58,26 +64,26 @@ impl Queue {
         self.deliveries.push_back(delivery);
     }
 
-    /// Puts one back before all others.
-    pub(crate) fn push_front(&mut self, delivery: Delivery) {
+    /// Puts one back before those that are younger.
+    pub(crate) fn put_back(&mut self, delivery: Delivery) {
         self.count(&delivery);
-        self.deliveries.push_front(delivery);
+        let is_older = |other: &Delivery| other.first() < delivery.first();
+        self.deliveries.insert(self.deliveries.partition_point(is_older), delivery);
     }
 
     fn count(&mut self, delivery: &Delivery) {
         self.bytes += delivery.bytes();
-        self.tried += usize::from(delivery.is_tried);
+        self.tried += usize::from(delivery.probes > 0);
     }
 
-    /// Takes the oldest, as it holds the cursor. To probe with, one that has not failed is better, or
-    /// else the one that failed longest ago.
+    /// Takes the oldest, as it holds the cursor. To probe with, those that have failed least often are
+    /// better.
     fn pop(&mut self, probing: bool) -> Option<Delivery> {
-        let last = self.deliveries.len().checked_sub(1)?;
-        let untried = self.deliveries.iter().position(|delivery| !delivery.is_tried);
-        let at = if probing { untried.unwrap_or(last) } else { 0 };
+        let probes = self.deliveries.iter().map(|delivery| delivery.probes).enumerate();
+        let at = if probing { probes.min_by_key(|(_, probes)| *probes)?.0 } else { 0 };
         let delivery = self.deliveries.remove(at)?;
         self.bytes -= delivery.bytes();
-        self.tried -= usize::from(delivery.is_tried);
+        self.tried -= usize::from(delivery.probes > 0);
         Some(delivery)
     }
 

@@ -330,7 +330,7 @@ impl Lane {
             if !delivery.is_parked && self.shelf.has_doomed() {
                 // It was to show whether the receiver takes anything; it does not.
                 self.shelf.pardon(policy.max_attempts, std::iter::empty());
-                return self.queue.push_front(delivery);
+                return self.queue.put_back(delivery);
             }
         } else if is_down {
             return self.keep(delivery, reason, now);
@@ -377,7 +377,7 @@ impl Lane {
             return self.bury(delivery, reason, now);
         }
         let is_doomed = delivery.attempts.is_doomed(max_attempts);
-        delivery.is_tried = true;
+        delivery.probes = delivery.probes.saturating_add(1);
         let has_room = !delivery.is_parked || self.shelf.len() < self.destination.queue_size;
         if delivery.events.len() > 1 && has_room {
             self.go_in_halves(delivery, reason, now);
@@ -388,7 +388,7 @@ impl Lane {
         } else if is_doomed {
             self.park(delivery, now, reason, true);
         } else {
-            self.queue.push_front(delivery);
+            self.queue.put_back(delivery);
         }
     }
 

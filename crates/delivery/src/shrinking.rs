@@ -53,25 +53,25 @@ impl Lane {
         self.go_again(first, reason, now);
     }
 
-    /// At once, with no attempt counted: before all others, unless these are probed with in turn.
+    /// At once, with no attempt counted: before those that are younger.
     fn go_again(&mut self, delivery: Delivery, reason: String, now: Timestamp) {
         if delivery.is_parked {
             self.park(delivery, now, reason, false);
         } else {
-            self.queue.push_front(delivery);
+            self.queue.put_back(delivery);
         }
     }
 }
 
 /// The earlier and the later half of a batch, each a delivery that has had no attempt.
 fn halves(delivery: Delivery) -> [Delivery; 2] {
-    let Delivery { mut events, is_parked, is_thin, is_tried, .. } = delivery;
+    let Delivery { mut events, is_parked, is_thin, probes, .. } = delivery;
     let later = events.split_off(events.len() / 2);
     [events, later].map(|events| {
         let ids: Vec<&EventId> = events.iter().map(|event| &event.event).collect();
         let id = request::delivery_id(&ids);
         let attempts = Attempts::default();
-        Delivery { id, events, attempts, body: None, is_parked, is_thin, is_tried }
+        Delivery { id, events, attempts, body: None, is_parked, is_thin, probes }
     })
 }
 

@@ -163,3 +163,19 @@ async fn a_stream_whose_pieces_fail_does_not_hold_the_cursor() {
     // Though the call goes on: else all that others were told of would come again after a crash.
     world.wait_settled("lane").await;
 }
+
+#[tokio::test]
+async fn what_failed_while_a_receiver_was_down_goes_in_order_once_it_is_back() {
+    let receiver = Receiver::start().await;
+    let lane = Destination { concurrent_deliveries: 1, ..destination("lane", &receiver) };
+    let mut world = World::new(vec![lane]).await;
+    receiver.set_default(Reply::status(503));
+    let ids = world.calls(14).await;
+    receiver.wait_for(40).await;
+    receiver.set_default(Reply::status(200));
+    wait_told(&receiver, "lane", &ids).await;
+    // The first four may have rows, which do not hold the cursor.
+    let mut told = told(&receiver.arrivals(), "lane");
+    told.retain(|id| ids[4..].contains(id));
+    assert_eq!(told, ids[4..]);
+}
