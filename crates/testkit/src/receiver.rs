@@ -202,6 +202,11 @@ impl Receiver {
         (0..times).for_each(|_| self.push(Reply::status(status)));
     }
 
+    /// Takes back what is left of the script.
+    pub fn drop_script(&self) {
+        self.shared.script.lock().expect("no test panicked here").clear();
+    }
+
     /// Gives this reply to every POST whose path or body holds `text`, whatever the script says.
     pub fn answer_to(&self, text: &str, reply: Reply) {
         self.rules().push((text.to_owned(), reply));
