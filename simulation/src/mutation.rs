@@ -292,6 +292,14 @@ impl Lanes for Mistaken {
         self.lanes.cursors()
     }
 
+    fn mark_removed(&self, lanes: &[DestinationName]) -> BoxFuture<'_, Result<(), LanesError>> {
+        self.lanes.mark_removed(lanes)
+    }
+
+    fn removed(&self) -> BoxFuture<'_, Result<Vec<DestinationName>, LanesError>> {
+        self.lanes.removed()
+    }
+
     fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
         self.lanes.forget(lane)
     }

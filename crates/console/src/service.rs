@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use delivery::{
     control::{Control, LaneStatus, Preview, PreviewError, StartFrom},
+    leftovers::{Leftover, why_unsent},
     replay::ReplayError,
 };
 use domain::{
@@ -229,6 +230,27 @@ impl Console {
         self.record(name).await.map(|record| self.known(record))
     }
 
+    /// What is left of a destination that is not there any more.
+    pub(crate) async fn leftover(&self, name: &str) -> Result<Option<Leftover>, ServiceError> {
+        let leftovers = self.control.leftovers().await?;
+        Ok(leftovers.into_iter().find(|leftover| leftover.name.as_str() == name))
+    }
+
+    /// Why nothing goes to a destination, whatever is asked for, and what to do; `None` if it is sent
+    /// to, now or once it is resumed.
+    pub(crate) async fn why_unsent(&self, name: &DestinationName) -> Option<String> {
+        if self.control.get(name).is_some() {
+            return None;
+        }
+        Some(match self.record(name.as_str()).await {
+            Ok(_) => format!(
+                "destination `{name}` is not allowed as it is, so nothing is sent to it: see its \
+                 `problems` at /api/destinations/{name}"
+            ),
+            Err(_) => why_unsent(name),
+        })
+    }
+
     fn known_file(&self, file: &Destination) -> Known {
         let status = self.control.get(&file.name);
         let destination = match &status {
@@ -309,7 +331,7 @@ impl Console {
             return Err(ServiceError::NameTaken(name.as_str().to_owned()));
         }
         // What an earlier one of this name left behind is not this one's.
-        self.lanes.forget(&name).await?;
+        self.control.remove(&name).await?;
         let head = *self.journal.head().borrow();
         let settlement = Settlement { cursor: Some(head), ..Settlement::default() };
         self.lanes.settle(&name, settlement).await?;
@@ -368,12 +390,16 @@ impl Console {
         problems
     }
 
-    /// Removes a destination, and all that is stored of its deliveries.
+    /// Removes a destination, and all that is stored of its deliveries; or what one left that is not
+    /// there any more.
     pub(crate) async fn delete(&self, name: &str) -> Result<(), ServiceError> {
         let _changing = self.0.changing.lock().await;
-        let record = self.record(name).await?;
-        self.destinations.remove(&record.name).await?;
-        self.control.remove(&record.name).await?;
+        match self.record(name).await {
+            Ok(record) => drop(self.destinations.remove(&record.name).await?),
+            Err(ServiceError::NotFound(_)) if self.leftover(name).await?.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        self.control.remove(&DestinationName::new(name)).await?;
         tracing::info!(destination = %name, "A destination was removed.");
         Ok(())
     }

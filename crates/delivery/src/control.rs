@@ -114,9 +114,10 @@ impl Control {
     }
 
     /// Stops a lane and forgets all that is stored of it: its cursor, what waits, dead letters,
-    /// attempts, the switch, and its replays. Returns once that is done.
+    /// attempts, the switch, and its replays. Returns once that is done. A destination that is not
+    /// there any more is forgotten, too.
     pub async fn remove(&self, name: &DestinationName) -> Result<(), ReplayError> {
-        self.remove_lane(name).await;
+        self.remove_lane(name).await?;
         for (id, of) in self.replay_lanes().await? {
             if of == *name {
                 self.remove_replay(id.as_str()).await?;
@@ -125,14 +126,14 @@ impl Control {
         Ok(())
     }
 
-    pub(crate) async fn remove_lane(&self, name: &DestinationName) {
+    pub(crate) async fn remove_lane(&self, name: &DestinationName) -> Result<(), LanesError> {
         let shared = &self.shared;
-        shared.roster.remove(name);
+        let has_lane = shared.roster.remove(name);
         shared.roster.gone(name).await;
-        if !shared.roster.is_served() {
-            shared.forget(name).await;
+        if has_lane && shared.roster.is_served() {
+            return Ok(());
         }
-        shared.store_switch(name, None).await;
+        shared.forget(name).await
     }
 
     /// Stops sending to a destination until it is resumed, also after a restart. Returns once what

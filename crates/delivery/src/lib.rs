@@ -13,6 +13,8 @@ pub mod control;
 
 pub mod replay;
 
+pub mod leftovers;
+
 mod rehearsal;
 
 mod roster;

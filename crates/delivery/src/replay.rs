@@ -166,8 +166,8 @@ impl Control {
     ) -> Result<Vec<(DestinationName, DestinationName)>, ReplayError> {
         let all = self.shared.destinations.all().await?;
         let replays = all.into_iter().filter_map(|stored| {
-            let spec = parse(&stored)?;
-            Some((stored.name, spec.replay.destination))
+            let of = destination_of(&stored)?;
+            Some((stored.name, of))
         });
         Ok(replays.collect())
     }
@@ -179,7 +179,7 @@ impl Control {
         if !all.iter().any(|stored| stored.door == DOOR && stored.name == name) {
             return Ok(false);
         }
-        self.remove_lane(&name).await;
+        self.remove_lane(&name).await?;
         Ok(self.shared.destinations.remove(&name).await?)
     }
 
@@ -365,6 +365,11 @@ fn stored(id: &str, spec: &Spec, created_at: Timestamp, now: Timestamp) -> Store
         created_at,
         updated_at: now,
     }
+}
+
+/// The destination that a stored replay is to; `None` of what is no replay.
+pub fn destination_of(stored: &StoredDestination) -> Option<DestinationName> {
+    Some(parse(stored)?.replay.destination)
 }
 
 fn parse(stored: &StoredDestination) -> Option<Spec> {

@@ -224,17 +224,21 @@ impl Roster {
         });
     }
 
-    /// Wishes a lane away, with all that is stored of it.
-    pub(crate) fn remove(&self, name: &DestinationName) {
+    /// Wishes a lane away, with all that is stored of it. Returns whether there is one; if not, nobody
+    /// deletes what is stored.
+    pub(crate) fn remove(&self, name: &DestinationName) -> bool {
+        let mut has_lane = false;
         self.change(|state| {
             state.disabled.remove(name);
             state.resumed.remove(name);
             if let Some(slot) = state.slots.get_mut(name) {
+                has_lane = true;
                 slot.is_removed = true;
                 slot.forgetting = Forgetting::Due;
                 slot.begin_at = None;
             }
         });
+        has_lane
     }
 
     pub(crate) fn disable(&self, name: &DestinationName, disabled: Disabled) {
@@ -268,7 +272,8 @@ impl Roster {
     /// A receiver wants nothing any more, or has failed for too long. It is told of once.
     pub(crate) fn give_up(&self, name: &DestinationName, disabled: Disabled) {
         self.change(|state| {
-            if !state.disabled.contains_key(name) {
+            let is_removed = state.slots.get(name).is_some_and(|slot| slot.is_removed);
+            if !is_removed && !state.disabled.contains_key(name) {
                 state.renew_those_with_backup(name);
                 state.disabled.insert(name.clone(), disabled.clone());
                 state.asked.push(Chore::GiveUp(name.clone(), disabled));

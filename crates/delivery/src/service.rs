@@ -21,7 +21,7 @@ use crate::{
     control::Control,
     events::Events,
     lane::{Lane, LaneError, Stop},
-    notes, replay,
+    leftovers, notes, replay,
     roster::{Chore, Disabled, Roster, Standing, Start},
     send::Transport,
 };
@@ -47,14 +47,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Deletes all that is stored of a destination's lane.
-    pub(crate) async fn forget(&self, name: &DestinationName) {
-        if let Err(error) = self.lanes.forget(name).await {
-            let error = report(&error);
+    pub(crate) async fn forget(&self, name: &DestinationName) -> Result<(), LanesError> {
+        let forgotten = self.lanes.forget(name).await;
+        if let Err(error) = &forgotten {
+            let error = report(error);
             tracing::error!(
                 destination = %name, error, "A removed destination's rows could not be deleted."
             );
         }
         self.roster.forgot(name);
+        forgotten
     }
 
     /// Stores that a destination is not sent to, and why, or that it is again.
@@ -124,7 +126,7 @@ impl Service {
 
     /// Reads which destinations are paused or were, and which replays go on, and gives each lane that never ran a cursor at the
     /// journal's head. Must be done before the first call is admitted: what is admitted afterwards
-    /// is owed to every destination.
+    /// is owed to every destination. Tells which destinations are not there any more.
     pub async fn register(&self) -> Result<(), LanesError> {
         let Shared { lanes, roster, switches, journal, .. } = &*self.shared;
         for (name, why, since) in switches.disabled().await? {
@@ -146,7 +148,8 @@ impl Service {
                 view.publish(Standing { cursor, ..Standing::default() });
             }
         }
-        replay::restore(&self.shared).await
+        replay::restore(&self.shared).await?;
+        leftovers::announce(&self.shared).await
     }
 
     /// Runs the lanes until `stop`; then they send what they hold within the settle time-out.
@@ -212,7 +215,8 @@ impl Tasks {
             }
             Chore::Forget(name) => {
                 self.set.spawn(async move {
-                    shared.forget(&name).await;
+                    // What could not be deleted is told, and announced by the next start.
+                    let _ = shared.forget(&name).await;
                     None
                 });
             }

@@ -66,7 +66,7 @@ impl Cli {
             Some(Command::Serve(args)) => serve::run(args, environment, out),
             Some(Command::Check(args)) => check::run(args, environment, out),
             Some(Command::Demo) => demo::run(out),
-            Some(Command::DeadLetters(args)) => dead_letters::run(args, out),
+            Some(Command::DeadLetters(args)) => dead_letters::run(args, &environment, out),
             Some(Command::Replay(args)) => replay::run(args, &environment, out),
             Some(Command::Docs(args)) => docs::run(&args, out),
             Some(Command::Verify(args)) => verify::run(args, environment, out),

@@ -109,6 +109,7 @@ macro_rules! conformance_tests {
             dead_letters_behind_the_cursor_are_known_by_their_events,
             lanes_do_not_see_each_other,
             a_forgotten_lane_never_ran,
+            lanes_without_a_destination_are_marked_until_that_is_over,
             a_closed_state_says_so,
         ]);
         $crate::conformance_tests!(@module deliveries, $engine, [

@@ -76,8 +76,15 @@ pub trait Lanes: Send + Sync + 'static {
     /// The cursors of all lanes that ever ran and were not forgotten.
     fn cursors(&self) -> BoxFuture<'_, Result<Vec<(DestinationName, Sequence)>, LanesError>>;
 
+    /// Marks exactly these lanes as of destinations that are not there any more: what they hold waits
+    /// in vain. Nothing else changes.
+    fn mark_removed(&self, lanes: &[DestinationName]) -> BoxFuture<'_, Result<(), LanesError>>;
+
+    /// The lanes that were last marked so and not forgotten since, by name.
+    fn removed(&self) -> BoxFuture<'_, Result<Vec<DestinationName>, LanesError>>;
+
     /// Forgets all of a lane whose destination was removed: cursor, parked deliveries, dead letters,
-    /// attempts, and whether it was paused or resumed.
+    /// attempts, its mark, and whether it was paused or resumed.
     fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>>;
 }
 

@@ -58,7 +58,7 @@ use crate::{
         shared::Shared,
         writer::{GivenUp, Scratch, Writer},
     },
-    state::{Destinations, Spending, Switches},
+    state::{Destinations, Spending, StoredDestination, Switches},
     vault::Vault,
 };
 
@@ -282,14 +282,23 @@ fn on_full(shared: &Arc<Shared>, ballast: &Ballast) -> Box<dyn Fn() + Send> {
     Box::new(move || shared.meet_full_disk(&ballast))
 }
 
-/// Opens only the lanes' state, beside a gateway that may be running in the same directory. The
-/// machine's clock says when what is revived is due.
-pub fn open_lanes_only(data_dir: &Path) -> Result<Arc<dyn Lanes>, OpenError> {
+/// What a command sees of a data directory, beside a gateway that may be running on it.
+pub struct Beside {
+    /// The lanes' state.
+    pub lanes: Arc<dyn Lanes>,
+    /// What doors made, without secrets: those need a key.
+    pub destinations: Vec<StoredDestination>,
+}
+
+/// Opens the state of a data directory, and not its journal. The machine's clock says when what is
+/// revived is due.
+pub fn open_beside(data_dir: &Path) -> Result<Beside, OpenError> {
     let path = data_dir.join("state.db");
     if !path.exists() {
         return Err(OpenError::Missing { path: data_dir.to_owned() });
     }
     let (db, _) = lanes::open(&path, Durability::Process)?;
+    let destinations = destinations::destinations(&db).map_err(engine(&path))?;
     let setup = Setup {
         attempts_max: u64::MAX,
         retention: None,
@@ -297,7 +306,7 @@ pub fn open_lanes_only(data_dir: &Path) -> Result<Arc<dyn Lanes>, OpenError> {
         on_full: Box::new(|| {}),
     };
     let (lanes, thread) = lanes::start(db, &path, setup).map_err(engine(&path))?;
-    Ok(Arc::new(lanes.owning(thread)))
+    Ok(Beside { lanes: Arc::new(lanes.owning(thread)), destinations })
 }
 
 /// Why the store could not be opened. Nothing that it holds was lost.
@@ -367,15 +376,6 @@ pub enum OpenError {
         /// Which key was tried, in words.
         with: String,
     },
-    /// The file system or the database refused.
-    #[error("could not open `{}`", path.display())]
-    Engine {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: BoxError,
-    },
     /// The previous key does not open what the key in force does not open either.
     #[error(
         "the secrets of destination `{destination}` open neither with {with} nor with {previous}: \
@@ -389,5 +389,14 @@ pub enum OpenError {
         with: String,
         /// Which other key was tried, in words.
         previous: String,
+    },
+    /// The file system or the database refused.
+    #[error("could not open `{}`", path.display())]
+    Engine {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: BoxError,
     },
 }

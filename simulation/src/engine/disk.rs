@@ -38,6 +38,8 @@ pub struct Disk {
     pub switches: BTreeMap<DestinationName, (String, Timestamp)>,
     /// When paused destinations were last resumed.
     pub resumed: BTreeMap<DestinationName, Timestamp>,
+    /// Lanes without a destination.
+    pub removed: BTreeSet<DestinationName>,
     /// Destinations made through doors.
     pub destinations: Vec<StoredDestination>,
     /// What was spent.
@@ -107,6 +109,7 @@ impl Disk {
         self.lanes.remove(lane);
         self.switches.remove(lane);
         self.resumed.remove(lane);
+        self.removed.remove(lane);
     }
 
     fn next_row(&mut self) -> i64 {

@@ -130,6 +130,18 @@ impl Lanes for Engine {
         })
     }
 
+    fn mark_removed(&self, lanes: &[DestinationName]) -> BoxFuture<'_, Result<(), LanesError>> {
+        let lanes = lanes.iter().cloned().collect();
+        self.ask(move |disk| {
+            disk.removed = lanes;
+            Ok(())
+        })
+    }
+
+    fn removed(&self) -> BoxFuture<'_, Result<Vec<DestinationName>, LanesError>> {
+        self.ask(|disk| Ok(disk.removed.iter().cloned().collect()))
+    }
+
     fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
         let lane = lane.clone();
         self.ask(move |disk| {

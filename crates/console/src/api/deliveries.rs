@@ -242,9 +242,14 @@ impl Replays {
         }
     }
 
-    /// Whether what is due in a lane is sent, now or once its destination is resumed.
-    pub(super) fn is_worked_off(&self, console: &Console, lane: &DestinationName) -> bool {
-        console.control.get(self.0.get(lane).unwrap_or(lane)).is_some()
+    /// Why what is due in a lane is not sent, and what to do; `None` if it is, now or once its
+    /// destination is resumed.
+    pub(super) async fn why_unsent(
+        &self,
+        console: &Console,
+        lane: &DestinationName,
+    ) -> Option<String> {
+        console.why_unsent(self.0.get(lane).unwrap_or(lane)).await
     }
 }
 

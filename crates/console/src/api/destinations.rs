@@ -54,7 +54,8 @@ const REASON_CHARS_MAX: usize = 200;
 
 /// Lists destinations
 ///
-/// Those of the configuration file first, in its order; they are read-only here.
+/// Those of the configuration file first, in its order; they are read-only here. Last come those that
+/// were taken out of it and left something, in the state `removed`.
 #[utoipa::path(
     get, path = "/api/destinations", tag = "destinations",
     operation_id = "list_destinations",
@@ -65,8 +66,11 @@ const REASON_CHARS_MAX: usize = 200;
     ),
 )]
 pub(crate) async fn list(State(console): State<Console>) -> Result<Json<DestinationList>, Problem> {
-    let all = console.all().await?;
-    Ok(Json(DestinationList { data: all.iter().map(DestinationView::masked).collect() }))
+    let (all, leftovers) = (console.all().await?, console.control.leftovers().await);
+    let leftovers = leftovers.map_err(ServiceError::from)?;
+    let all = all.iter().map(DestinationView::masked);
+    let data = all.chain(leftovers.iter().map(DestinationView::removed)).collect();
+    Ok(Json(DestinationList { data }))
 }
 
 /// Makes a destination
@@ -125,7 +129,13 @@ pub(crate) async fn read(
     State(console): State<Console>,
     Path(name): Path<String>,
 ) -> Result<Json<DestinationView>, Problem> {
-    Ok(Json(DestinationView::masked(&console.get(&name).await?)))
+    let known = console.get(&name).await;
+    if matches!(known, Err(ServiceError::NotFound(_)))
+        && let Some(leftover) = console.leftover(&name).await?
+    {
+        return Ok(Json(DestinationView::removed(&leftover)));
+    }
+    Ok(Json(DestinationView::masked(&known?)))
 }
 
 /// Changes a destination
@@ -159,7 +169,8 @@ pub(crate) async fn update(
 
 /// Removes a destination
 ///
-/// With everything that waits for it, its dead letters and its attempts.
+/// With everything that waits for it, its dead letters, its attempts and its replays. Of one that was
+/// taken out of the configuration file, what it left is deleted.
 #[utoipa::path(
     delete, path = "/api/destinations/{name}", tag = "destinations",
     operation_id = "delete_destination",

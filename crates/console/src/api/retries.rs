@@ -40,7 +40,8 @@ use crate::{
         (status = 401, description = "No key, or a wrong one", body = Problem),
         (status = 403, description = "Not the master key", body = Problem),
         (status = 404, description = "It is not known, or not any more", body = Problem),
-        (status = 409, description = "It is no dead letter", body = Problem),
+        (status = 409, description = "It is no dead letter, or its destination is not there any more",
+         body = Problem),
     ),
 )]
 pub(crate) async fn retry(
@@ -63,8 +64,8 @@ pub(crate) async fn retry(
             return conflict(format!("`{id}` waits for its next attempt, due {due}"));
         }
     }
-    if !Replays::read(&console).await?.is_worked_off(&console, &lane) {
-        return conflict(format!("`{destination}` is no destination any more"));
+    if let Some(why) = Replays::read(&console).await?.why_unsent(&console, &lane).await {
+        return conflict(why);
     }
     let revived = console.control.retry(&lane, Some(&[delivery])).await;
     if revived.map_err(FindError::from)? == 0 {
@@ -112,12 +113,14 @@ pub(crate) struct RetriedView {
     matched: usize,
     /// How many of them are due now.
     retried: usize,
+    /// Dead letters that meet it too, and stay: their destinations are not there any more.
+    skipped: usize,
 }
 
 /// Sends many dead letters again
 ///
 /// Under the same ids, at once, each with all of its attempts anew. Those of destinations that are
-/// not there any more stay. With `dry_run` they are only counted.
+/// not there any more stay, and are counted as `skipped`. With `dry_run` they are only counted.
 #[utoipa::path(
     post, path = "/api/deliveries/retry", tag = "deliveries", operation_id = "retry_deliveries",
     request_body = Retry,
@@ -127,6 +130,7 @@ pub(crate) struct RetriedView {
         (status = 400, description = "The body is not JSON", body = Problem),
         (status = 401, description = "No key, or a wrong one", body = Problem),
         (status = 403, description = "Not the master key", body = Problem),
+        (status = 409, description = "The destination is not there any more", body = Problem),
         (status = 413, description = "The body is too large", body = Problem),
         (status = 422, description = "Values that cannot be, all at once", body = Problem),
     ),
@@ -137,20 +141,32 @@ pub(crate) async fn retry_all(
 ) -> Result<(StatusCode, Json<RetriedView>), Problem> {
     let (asked, problems): (Retry, _) = read_rest(&read_object(body).await?);
     let is_dry = asked.dry_run.unwrap_or(false);
+    let named = asked.destination.as_deref().map(DestinationName::new);
     let search = read_search(&console, asked, problems).await?;
     let replays = Replays::read(&console).await?;
-    let mut found = dead(&console, search).await?;
-    found.retain(|lane, _| replays.is_worked_off(&console, lane));
-    let matched = found.values().map(Vec::len).sum();
+    if let Some(named) = named
+        && let Some(why) = replays.why_unsent(&console, &named).await
+    {
+        return Err(Problem::new(Kind::Conflict, why));
+    }
+    let mut told = RetriedView { matched: 0, retried: 0, skipped: 0 };
+    for (lane, ids) in dead(&console, search).await? {
+        if replays.why_unsent(&console, &lane).await.is_some() {
+            told.skipped += ids.len();
+            continue;
+        }
+        told.matched += ids.len();
+        if !is_dry {
+            let retried = console.control.retry(&lane, Some(&ids)).await;
+            told.retried += retried.map_err(FindError::from)?;
+        }
+    }
     if is_dry {
-        return Ok((StatusCode::OK, Json(RetriedView { matched, retried: 0 })));
+        return Ok((StatusCode::OK, Json(told)));
     }
-    let mut retried = 0;
-    for (lane, ids) in &found {
-        retried += console.control.retry(lane, Some(ids)).await.map_err(FindError::from)?;
-    }
-    tracing::info!(retried, "Dead letters are sent again.");
-    Ok((StatusCode::ACCEPTED, Json(RetriedView { matched, retried })))
+    let RetriedView { retried, skipped, .. } = told;
+    tracing::info!(retried, skipped, "Dead letters are sent again.");
+    Ok((StatusCode::ACCEPTED, Json(told)))
 }
 
 /// What is looked for, or everything that is wrong with it.

@@ -1,6 +1,9 @@
 //! Destinations and tests as our own door shows them.
 
-use delivery::control::{BreakerStatus, LaneStatus, Preview};
+use delivery::{
+    control::{BreakerStatus, LaneStatus, Preview},
+    leftovers::Leftover,
+};
 use domain::{delivery::Timings, secret::Secret};
 use serde::Serialize;
 use utoipa::{
@@ -23,7 +26,8 @@ use crate::{
 /// All destinations.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DestinationList {
-    /// Those of the configuration file in its order, then the others, oldest first.
+    /// Those of the configuration file in its order, then the others, oldest first; then those that are
+    /// not there any more and left something.
     pub(crate) data: Vec<DestinationView>,
 }
 
@@ -124,6 +128,9 @@ enum State {
     Disabled,
     /// It is not allowed as it is, so it is not sent to.
     Invalid,
+    /// It was taken out of the configuration file. What it left is kept and not sent, until it is put
+    /// back or deleted.
+    Removed,
 }
 
 impl DestinationView {
@@ -173,9 +180,51 @@ impl DestinationView {
         };
         Self { spec, own }
     }
+
+    /// A destination that is not there any more: its name, and what it left.
+    pub(crate) fn removed(leftover: &Leftover) -> Self {
+        let spec = DestinationSpec {
+            name: Some(leftover.name.as_str().to_owned()),
+            enabled: Some(false),
+            ..DestinationSpec::default()
+        };
+        let own = DestinationFacts {
+            id: None,
+            source: Source::File,
+            public_key: None,
+            label: None,
+            backup: None,
+            previous_secret_until: None,
+            status: StatusView::removed(leftover),
+            created_at: None,
+            updated_at: None,
+        };
+        Self { spec, own }
+    }
 }
 
 impl StatusView {
+    fn removed(leftover: &Leftover) -> Self {
+        let letters = match leftover.dead_letters {
+            1 => "1 dead letter is".to_owned(),
+            count => format!("{count} dead letters are"),
+        };
+        let reason = format!(
+            "it is not in the configuration any more, and {letters} kept: put it back, or delete it"
+        );
+        Self {
+            state: State::Removed,
+            reason: Some(reason),
+            since: None,
+            problems: Vec::new(),
+            cursor: Some(leftover.cursor.0),
+            lag: Some(leftover.lag),
+            in_flight: 0,
+            waiting: leftover.waiting,
+            delivered_at: None,
+        }
+    }
+
     fn new(known: &Known) -> Self {
         let status = known.status.as_ref();
         let (state, reason, since) = state_of(known);

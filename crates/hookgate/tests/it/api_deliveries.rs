@@ -362,3 +362,80 @@ async fn the_command_line_replays_by_a_running_gateway() {
     assert!(!is_done && said.contains("destination: is not the name"), "{said}");
     assert!(said.contains("from: must be a time"), "{said}");
 }
+
+#[tokio::test]
+async fn the_command_line_finds_the_dead_letters_that_the_api_finds() {
+    let world = Managed::new().await;
+    world.make("picky", json!({})).await;
+    world.make("other", json!({})).await;
+    world.receiver.answer_to("\"model\":\"other\"", Reply::status(422));
+    world.receiver.answer_to("\"event\":\"error\"", Reply::status(400));
+    let refused = world.call("other").await;
+    let unknown = world.app().post("/v1/chat/completions", &json!({"model": "nobody"})).await;
+    assert!(unknown.code() >= 400);
+    // They are given up once others pass.
+    while world.list("state=dead").await.len() < 4 {
+        let passes = world.call("echo").await;
+        world.told("picky", &passes).await;
+        world.told("other", &passes).await;
+    }
+    let replay = world.replay("picky", json!({})).await;
+    assert_eq!(world.finished(&replay).await["given_up"], 2);
+
+    let url = world.gateway.url();
+    let data = world.gateway.setup.data_dir();
+    let data = data.to_str().expect("its name is text");
+    let command = async |key: &str, url: &str, args: &[&str]| {
+        let args = [&["dead-letters", "--data-dir", data, "--gateway", url], args].concat();
+        let mut command = world.gateway.setup.command(&args);
+        let output = command.env("HOOKGATE_MASTER_KEY", key).output().await;
+        let output = output.expect("the binary was built for this test");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let event = completion(&refused);
+    for (filter, count) in [
+        (&[("destination", "picky")][..], 4),
+        (&[("destination", "other")], 2),
+        (&[("destination", &replay)], 2),
+        (&[("status", "422")], 3),
+        (&[("status", "503")], 0),
+        (&[("reason", "STATUS 4")], 6),
+        (&[("model", "oth*")], 3),
+        (&[("model", "oth*"), ("destination", "picky"), ("status", "422")], 2),
+        (&[("model", "oth*"), ("status", "400")], 0),
+        (&[("key", "app")], 6),
+        (&[("key", "nobody")], 0),
+        (&[("type", "error"), ("since", "2026-01-01T00:00:00Z")], 3),
+        (&[("type", "error"), ("until", "2026-01-01T00:00:00Z")], 0),
+        (&[("event", &event)], 3),
+        (&[("event", &event), ("destination", "other")], 1),
+    ] {
+        let query: Vec<_> = filter.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let by_api =
+            world.list(&format!("state=dead&{}", query.join("&").replace(' ', "%20"))).await;
+        assert_eq!(by_api.len(), count, "{filter:?}: {by_api:#?}");
+        let options: Vec<_> =
+            filter.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        let (is_done, said) = command(MASTER, &url, &options).await;
+        let rows = said.lines().filter(|line| line.starts_with("evt_")).count();
+        assert!(is_done && rows == count, "{filter:?}: {said}");
+    }
+    // What rows tell needs no key and no gateway.
+    let (is_done, said) = command("", "http://127.0.0.1:1", &["--status", "422"]).await;
+    assert!(is_done && said.lines().filter(|line| line.starts_with("evt_")).count() == 3, "{said}");
+    let (is_done, said) = command("sk-wrong", &url, &["--model", "other"]).await;
+    assert!(!is_done && said.contains("HOOKGATE_MASTER_KEY"), "{said}");
+    let (is_done, said) = command(MASTER, &url, &["--type", "completions"]).await;
+    assert!(!is_done && said.contains("must be one of"), "{said}");
+
+    world.receiver.answer_alike();
+    world.receiver.clear();
+    let retry = ["retry", "--destination", "picky", "--model", "other", "--key", "app"];
+    let (is_done, said) = command(MASTER, &url, &retry).await;
+    assert!(is_done && said.starts_with("2 dead letters will be sent again"), "{said}");
+    world.receiver.wait_for(2).await;
+    assert!(world.receiver.arrivals().iter().all(|arrival| is_for(arrival, "picky")));
+    assert_eq!(world.listed("state=dead", 4).await.len(), 4);
+}

@@ -183,6 +183,21 @@ pub async fn a_forgotten_lane_never_ran(engine: &mut dyn Engine) {
     assert!(rows.iter().all(|row| row.destination == lane("b")));
 }
 
+pub async fn lanes_without_a_destination_are_marked_until_that_is_over(engine: &mut dyn Engine) {
+    let lanes = open(engine);
+    assert_eq!(lanes.removed().await.expect("readable"), []);
+    lanes.mark_removed(&[lane("b"), lane("a")]).await.expect("writable");
+    engine.crash();
+    let lanes = open(engine);
+    assert_eq!(lanes.removed().await.expect("readable"), [lane("a"), lane("b")]);
+    lanes.mark_removed(&[lane("b"), lane("c")]).await.expect("writable");
+    assert_eq!(lanes.removed().await.expect("readable"), [lane("b"), lane("c")]);
+    lanes.forget(&lane("b")).await.expect("writable");
+    assert_eq!(lanes.removed().await.expect("readable"), [lane("c")]);
+    lanes.mark_removed(&[]).await.expect("writable");
+    assert_eq!(lanes.removed().await.expect("readable"), []);
+}
+
 pub async fn a_closed_state_says_so(engine: &mut dyn Engine) {
     let lanes = open(engine);
     let name = lane("a");

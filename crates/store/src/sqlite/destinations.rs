@@ -155,7 +155,8 @@ fn put(
     Ok(())
 }
 
-fn destinations(db: &Connection) -> Result<Vec<StoredDestination>> {
+/// All of them, oldest first, without their secrets.
+pub(super) fn destinations(db: &Connection) -> Result<Vec<StoredDestination>> {
     db.prepare_cached(include_str!("sql/destinations.sql"))?
         .query_map([], |row| {
             Ok(StoredDestination {
@@ -178,8 +179,8 @@ pub(super) fn secrets(db: &Connection) -> Result<Vec<SealedSecret>> {
         .query_map([], |row| {
             Ok(SealedSecret {
                 destination: row.get("destination")?,
-                slot: row.get("slot")?,
                 position: row.get("position")?,
+                slot: row.get("slot")?,
                 sealed: row.get("sealed")?,
             })
         })?

@@ -332,6 +332,16 @@ impl Lanes for SqliteLanes {
         self.read(rows::cursors)
     }
 
+    fn mark_removed(&self, lanes: &[DestinationName]) -> BoxFuture<'_, Result<(), LanesError>> {
+        let lanes = lanes.to_vec();
+        let marked = self.change(move |db, _| rows::mark_removed(db, &lanes).map(|()| 0));
+        Box::pin(async { marked.await.map(|_| ()) })
+    }
+
+    fn removed(&self) -> BoxFuture<'_, Result<Vec<DestinationName>, LanesError>> {
+        self.read(rows::removed)
+    }
+
     fn forget(&self, lane: &DestinationName) -> BoxFuture<'_, Result<(), LanesError>> {
         let lane = lane.clone();
         let forgotten = self.change(move |db, _| rows::forget(db, &lane).map(|()| 0));

@@ -9,7 +9,7 @@ use store::{
         sample::{MORNING, dead_letter, delivery, lane},
     },
     lanes::Settlement,
-    sqlite::{OpenError, Store, open_lanes_only},
+    sqlite::{OpenError, Store, open_beside},
 };
 
 use crate::engine::{SqliteEngine, small_config};
@@ -64,7 +64,7 @@ fn a_newer_schema_is_refused_by_name() {
 #[test]
 fn a_directory_without_a_store_has_no_lanes() {
     let dir = tempfile::tempdir().unwrap();
-    let Err(error) = open_lanes_only(dir.path()) else { panic!("opened nothing") };
+    let Err(error) = open_beside(dir.path()) else { panic!("opened nothing") };
     assert!(matches!(error, OpenError::Missing { .. }), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -82,7 +82,7 @@ async fn a_letter_revived_beside_a_running_gateway_is_noticed_there() {
     running.lanes.settle(&lane("a"), settlement).await.unwrap();
     assert!(!changed.has_changed().unwrap(), "its own changes are not news");
 
-    let beside = open_lanes_only(&engine.config.data_dir).unwrap();
+    let beside = open_beside(&engine.config.data_dir).unwrap().lanes;
     assert_eq!(beside.dead_letters(None, 10).await.unwrap().len(), 2);
     assert_eq!(beside.revive(Some(&lane("a")), Some(&[delivery(2)])).await.unwrap(), 1);
 

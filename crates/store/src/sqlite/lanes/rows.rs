@@ -177,6 +177,20 @@ pub(super) fn age_attempts(db: &Connection, horizon: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// Marks exactly these lanes as of destinations that are not there any more.
+pub(super) fn mark_removed(db: &Connection, lanes: &[DestinationName]) -> Result<()> {
+    db.execute(include_str!("../sql/unmark_removed.sql"), named_params! {":lane": None::<&str>})?;
+    for lane in lanes {
+        let lane = named_params! {":lane": lane.as_str()};
+        db.execute(include_str!("../sql/mark_removed.sql"), lane)?;
+    }
+    Ok(())
+}
+
+pub(super) fn removed(db: &Connection) -> Result<Vec<DestinationName>> {
+    db.prepare_cached(include_str!("../sql/removed.sql"))?.query_map([], lane)?.collect()
+}
+
 /// Forgets all of a lane.
 pub(in crate::sqlite) fn forget(db: &Connection, lane: &DestinationName) -> Result<()> {
     for statement in [
@@ -186,6 +200,7 @@ pub(in crate::sqlite) fn forget(db: &Connection, lane: &DestinationName) -> Resu
         include_str!("../sql/forget_attempts.sql"),
         include_str!("../sql/switch_on.sql"),
         include_str!("../sql/forget_resumed.sql"),
+        include_str!("../sql/unmark_removed.sql"),
     ] {
         db.execute(statement, named_params! {":lane": lane.as_str()})?;
     }
