@@ -58,7 +58,8 @@ fn set_mood(receiver: &Receiver, dice: &mut fastrand::Rng) -> Gate {
     let gate = Gate::new();
     // A lane that only probes would find a mood's failures long after the mood.
     receiver.drop_script();
-    match dice.u8(0..6) {
+    // As often well as not: a kill is to find deliveries under way, not only a backlog.
+    match dice.u8(0..10) {
         0 => receiver.set_default(Reply::status(*dice.choice(&[500, 503, 429]).expect("three"))),
         // Until the gate opens, which is when the mood changes; the kill may come first.
         1 => receiver.set_default(Reply::status(200).held_at(&gate)),
