@@ -46,6 +46,8 @@ pub(super) struct LaneWatch {
     pub(super) bodies: HashMap<String, Vec<u64>>,
     /// Ids that were too large for the receiver.
     pub(super) too_large: HashSet<String>,
+    /// Dead letters that somebody sends again: their rows come beside those that the lane parks.
+    pub(super) revived: HashSet<String>,
     /// When parked rows are due that have had no attempt since.
     pub(super) due: HashMap<String, Timestamp>,
     /// Events that were parked or have failed once: their bodies may be read again for an attempt.
@@ -92,6 +94,7 @@ impl LaneWatch {
             items: HashMap::new(),
             bodies: HashMap::new(),
             too_large: HashSet::new(),
+            revived: HashSet::new(),
             due: HashMap::new(),
             reread: HashSet::new(),
             is_paused: false,
@@ -138,7 +141,7 @@ impl LaneWatch {
     }
 
     pub(super) fn waiting_max(&self) -> usize {
-        waiting_max(&self.asked)
+        waiting_max(&self.asked) + self.revived.len()
     }
 
     pub(super) fn taken_at(&self) -> BTreeMap<String, Vec<Duration>> {
@@ -147,6 +150,7 @@ impl LaneWatch {
     }
 
     pub(super) fn revived(&mut self, id: &str) {
+        self.revived.insert(id.to_owned());
         self.due.remove(id);
         self.run.confirmed.remove(id);
     }
@@ -167,6 +171,7 @@ impl LaneWatch {
         let buried = settlement.buried.iter().map(|letter| &letter.id);
         for id in settlement.unparked.iter().chain(buried) {
             self.due.remove(id.as_str());
+            self.revived.remove(id.as_str());
         }
         for event in settlement.buried.iter().flat_map(|letter| &letter.events) {
             if let Some(item) = self.items.get_mut(event.event.as_str()) {
