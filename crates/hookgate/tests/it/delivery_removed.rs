@@ -9,6 +9,7 @@ use testkit::{Gateway, Receiver, Reply, Upstream, gateway::Stopped};
 use crate::delivery_world::{
     OUTCOMES, call, config, dead_letters, start, wait_letters, wait_told, webhook, webhooks,
 };
+use crate::manage::OPEN;
 
 /// What waits, waits for a minute or so; what is refused is given up once others pass.
 const RETRY: &str = "retry: {max_attempts: 9, initial_delay_ms: 60000, max_delay_ms: 60000}\n";
@@ -202,4 +203,32 @@ async fn letters_of_a_destination_that_is_gone_are_not_sent_again_into_nowhere()
     explains(&said);
     let waiting = get(&gateway, "/api/deliveries?state=waiting&destination=old").await;
     assert_eq!(waiting["data"].as_array().map(Vec::len), Some(1), "{waiting:#}");
+}
+
+#[tokio::test]
+async fn a_new_destination_begins_without_what_a_removed_one_of_its_name_left() {
+    let (world, gateway) = World::begin().await;
+    let paused = gateway.client().post("/api/destinations/old/pause", &json!({})).await;
+    assert_eq!(paused.code(), 200, "{}", paused.text());
+    let stopped = gateway.terminate().await;
+    let config = format!("{}{OPEN}", world.config(&["kept"]));
+    stopped.setup.write_file("config.yaml", &config);
+    let gateway = stopped.start().await;
+    let client = gateway.client();
+    let url = format!("{}?old", world.receiver.url());
+    let made = json!({"name": "old", "url": url, "event_types": ["completion"]});
+    let made = client.post("/api/destinations", &made).await;
+    assert_eq!(made.code(), 201, "{}", made.text());
+    let status = &made.json()["status"];
+    assert_eq!((&status["state"], &status["lag"]), (&json!("active"), &json!(0)), "{status}");
+    let next = BTreeSet::from([call(&client, "anew").await]);
+    wait_told(&world.receiver, "old", &next).await;
+    let left = dead_letters(&gateway.setup, &[]).await;
+    assert!(left.contains("kept") && !left.contains("old"), "{left}");
+    let said = dead_letters(&gateway.setup, &["retry", "--all", "--destination", "old"]).await;
+    assert!(said.starts_with("No dead letter matches"), "{said}");
+    // It is so over a restart.
+    let gateway = gateway.terminate().await.start().await;
+    let status = get(&gateway, "/api/destinations/old").await["status"].clone();
+    assert_eq!(status["state"], "active", "{status}");
 }
