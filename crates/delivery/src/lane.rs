@@ -210,9 +210,14 @@ impl Lane {
         self.shared.clock.now()
     }
 
-    /// Runs until `stop`. What is in flight at the settle time-out waits in a row then; what is not
-    /// begun stays behind the cursor, and the next start reads it again.
+    /// Runs until `stop`. What is in flight at the settle time-out, or when the lane fails, waits in a
+    /// row then; what is not begun stays behind the cursor, and the next start reads it again.
     pub(crate) async fn run(mut self, stop: Stop) -> Result<(), LaneError> {
+        let ended = self.work(stop).await;
+        self.close().await.and(ended)
+    }
+
+    async fn work(&mut self, stop: Stop) -> Result<(), LaneError> {
         let settle_timeout = self.shared.config.settle_timeout;
         let view = Arc::clone(&self.view);
         let (mut give_up_at, mut is_halted) = (None, false);
@@ -259,7 +264,7 @@ impl Lane {
                 () = idle => {}
             }
         }
-        self.close().await
+        Ok(())
     }
 
     /// Parked deliveries as stored, among them dead letters that someone revived.

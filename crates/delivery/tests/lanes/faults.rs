@@ -1,7 +1,10 @@
 //! What lanes do when it is not the receiver alone that is at fault: one event spoils a batch, the
 //! clock is set back, two decide at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use delivery::control::StartFrom;
 use domain::{
@@ -178,4 +181,26 @@ async fn what_failed_while_a_receiver_was_down_goes_in_order_once_it_is_back() {
     let mut told = told(&receiver.arrivals(), "lane");
     told.retain(|id| ids[4..].contains(id));
     assert_eq!(told, ids[4..]);
+}
+
+#[tokio::test]
+async fn a_lane_that_fails_to_read_forgets_nothing_that_it_delivered() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![destination("lane", &receiver)]).await;
+    let gate = Gate::new();
+    receiver.answer_to("hangs", Reply::status(200).held_at(&gate));
+    let mut all = vec![world.call("hangs").await];
+    receiver.wait_for(1).await;
+    all.extend(world.calls(20).await);
+    wait_told(&receiver, "lane", &all[1..]).await;
+    world.journal.fails.store(true, Ordering::SeqCst);
+    all.extend(world.calls(1).await);
+    // Another lane begins, and sends what was cut off first.
+    receiver.wait_for(22).await;
+    gate.open();
+    wait_told(&receiver, "lane", &all).await;
+    world.wait_settled("lane").await;
+    let mut told = told(&receiver.arrivals(), "lane");
+    told.sort();
+    assert_eq!(told, all);
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -17,22 +17,24 @@ use delivery::{
     send::Sender,
 };
 use domain::{
+    call::Call,
     delivery::{Attempt, DeadLetter},
     destination::{Destination, RetryPolicy},
     event::EventType,
     exchange::{Exchange, Payload},
     id::{CallId, DestinationName},
-    record::{Record, Sequence},
+    record::{Entry, Record, Sequence},
     sample,
     time::{Clock, SystemClock, Timestamp},
 };
 use store::{
+    journal::{BoxFuture, Commit, Health, Journal, ReadError, ReadLimit},
     lanes::DeliveryQuery,
     sqlite::{self, Store},
 };
 use tempfile::TempDir;
 use testkit::{DEADLINE, Receiver, receiver::Arrival};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// The machine's clock, ahead by as much as a test wants.
@@ -55,9 +57,57 @@ impl Clock for TestClock {
     }
 }
 
+/// The store's journal, which a test may let fail, once, to be read.
+pub(crate) struct Flaky {
+    journal: Arc<dyn Journal>,
+    pub(crate) fails: AtomicBool,
+}
+
+impl Journal for Flaky {
+    fn append(&self, record: Record) -> Commit {
+        self.journal.append(record)
+    }
+
+    fn append_soon(&self, record: Record) -> Commit {
+        self.journal.append_soon(record)
+    }
+
+    fn hurry(&self) {
+        self.journal.hurry();
+    }
+
+    fn head(&self) -> watch::Receiver<Sequence> {
+        self.journal.head()
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.journal.oldest()
+    }
+
+    fn read_after(
+        &self,
+        cursor: Sequence,
+        limit: ReadLimit,
+    ) -> BoxFuture<'_, Result<Vec<Arc<Entry>>, ReadError>> {
+        if self.fails.swap(false, Ordering::SeqCst) {
+            return Box::pin(async { Err(ReadError::Engine("the disk failed".into())) });
+        }
+        self.journal.read_after(cursor, limit)
+    }
+
+    fn unsettled(&self) -> BoxFuture<'_, Result<Vec<Arc<Call>>, ReadError>> {
+        self.journal.unsettled()
+    }
+
+    fn health(&self) -> Health {
+        self.journal.health()
+    }
+}
+
 pub(crate) struct World {
     directory: TempDir,
     pub(crate) store: Store,
+    pub(crate) journal: Arc<Flaky>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) control: Control,
     pub(crate) settle_timeout: Duration,
@@ -79,8 +129,10 @@ impl World {
         let clock = Arc::new(TestClock::default());
         let store = open(&directory, &clock);
         let stop = CancellationToken::new();
-        let (control, service) = start(&store, destinations, &clock, settle_timeout, &stop).await;
-        Self { directory, store, clock, control, settle_timeout, stop, service, calls: 0 }
+        let journal = Arc::new(Flaky { journal: store.journal(), fails: AtomicBool::new(false) });
+        let stores = (&store, Arc::clone(&journal) as Arc<dyn Journal>);
+        let (control, service) = start(stores, destinations, &clock, settle_timeout, &stop).await;
+        Self { directory, store, journal, clock, control, settle_timeout, stop, service, calls: 0 }
     }
 
     /// Stops and starts again, with these destinations from the file.
@@ -91,8 +143,10 @@ impl World {
         store.close();
         let store = open(&directory, &clock);
         let stop = CancellationToken::new();
-        let (control, service) = start(&store, destinations, &clock, settle_timeout, &stop).await;
-        Self { directory, store, clock, control, settle_timeout, stop, service, calls }
+        let journal = Arc::new(Flaky { journal: store.journal(), fails: AtomicBool::new(false) });
+        let stores = (&store, Arc::clone(&journal) as Arc<dyn Journal>);
+        let (control, service) = start(stores, destinations, &clock, settle_timeout, &stop).await;
+        Self { directory, store, journal, clock, control, settle_timeout, stop, service, calls }
     }
 
     /// So many calls that completed; returns their request ids, in order.
@@ -209,7 +263,7 @@ fn open(directory: &TempDir, clock: &Arc<TestClock>) -> Store {
 }
 
 async fn start(
-    store: &Store,
+    (store, journal): (&Store, Arc<dyn Journal>),
     destinations: Vec<Destination>,
     clock: &Arc<TestClock>,
     settle_timeout: Duration,
@@ -225,7 +279,7 @@ async fn start(
         config,
         destinations,
         Stores {
-            journal: store.journal(),
+            journal,
             lanes: store.lanes(),
             switches: store.switches(),
             destinations: store.destinations(),
