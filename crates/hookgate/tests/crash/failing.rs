@@ -99,8 +99,9 @@ impl Kill {
 struct Stored {
     kills: Vec<Kill>,
     attempts_read: i64,
-    /// Which kill first found a lane's delivery stored as delivered.
-    delivered: BTreeMap<(String, String), usize>,
+    /// Lanes' deliveries that a kill found stored as delivered in the life that it ended: an earlier
+    /// life may have delivered what this one had not settled yet.
+    delivered: BTreeSet<(usize, String, String)>,
 }
 
 /// What a lane's receiver saw of one life of the gateway.
@@ -138,7 +139,7 @@ impl Stored {
             let text = |index| row.get::<_, String>(index).expect("text");
             self.attempts_read = self.attempts_read.max(row.get(2).expect("a number"));
             if text(3).starts_with("delivered") {
-                self.delivered.entry((text(0), text(1))).or_insert(self.kills.len());
+                self.delivered.insert((self.kills.len(), text(0), text(1)));
             }
         }
         let (parked, dead) = (rows_of("parked"), rows_of("dead_letters"));
@@ -329,7 +330,7 @@ fn check_repeats(lane: &str, arrivals: &[Arrival], stored: &Stored) {
         };
         let is_open = |arrival: &&Arrival| {
             let key = (lane.to_owned(), delivery_id(arrival).to_owned());
-            let is_stored = stored.delivered.get(&key).is_some_and(|stored| *stored <= number);
+            let is_stored = stored.delivered.contains(&(number, key.0.clone(), key.1.clone()));
             !is_stored && !kill.parked.contains(&key) && !kill.dead.contains(&key)
         };
         let open: Vec<_> = life.arrivals.iter().copied().filter(is_open).collect();
