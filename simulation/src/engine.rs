@@ -339,10 +339,14 @@ impl Engine {
 
     /// Revives all dead letters, as another process does.
     pub fn revive_from_outside(&self) {
-        let revived = lock(&self.disk).revive(None, None, self.clock.now());
-        for (lane, id) in &revived {
-            self.witness.revived(lane, id);
+        let mut disk = lock(&self.disk);
+        let lanes: Vec<DestinationName> = disk.lanes.keys().cloned().collect();
+        for lane in &lanes {
+            for id in disk.revive(lane, None, self.clock.now()) {
+                self.witness.revived(lane, &id);
+            }
         }
+        drop(disk);
         for change in lock(&self.changes).iter() {
             change.send_modify(|changes| *changes += 1);
         }

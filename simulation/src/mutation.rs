@@ -255,7 +255,7 @@ impl Lanes for Mistaken {
 
     fn revive(
         &self,
-        lane: Option<&DestinationName>,
+        lane: &DestinationName,
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>> {
         self.lanes.revive(lane, ids)

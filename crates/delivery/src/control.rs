@@ -211,13 +211,13 @@ impl Control {
     }
 
     /// Sends dead letters of a lane again, at once and with no attempt counted: those named, or all.
-    /// Returns how many. A replay that has ended is taken up again for its own.
+    /// Returns how many: no more than may wait. A replay that has ended is taken up again for its own.
     pub async fn retry(
         &self,
         name: &DestinationName,
         ids: Option<&[DeliveryId]>,
     ) -> Result<usize, LanesError> {
-        let revived = self.shared.lanes.revive(Some(name), ids).await?;
+        let revived = self.shared.lanes.revive(name, ids).await?;
         replay::take_up(&self.shared, name).await?;
         self.woken(name);
         Ok(revived)

@@ -105,6 +105,7 @@ macro_rules! conformance_tests {
             a_buried_delivery_stays_and_no_longer_waits,
             a_revived_dead_letter_is_due_at_once_with_no_attempt_counted,
             named_dead_letters_are_revived_and_the_others_stay,
+            no_more_dead_letters_are_revived_than_may_wait,
             dead_letters_are_listed_oldest_first_up_to_a_limit,
             dead_letters_behind_the_cursor_are_known_by_their_events,
             lanes_do_not_see_each_other,

@@ -11,6 +11,10 @@ use tokio::sync::watch;
 
 use crate::journal::{BoxError, BoxFuture};
 
+/// Deliveries of a lane that may wait, at most, where somebody has dead letters sent again: all that
+/// wait are held in memory.
+pub const WAITING_MAX: usize = 10_000;
+
 /// What lanes remember across restarts.
 ///
 /// Invariant: a settlement is stored whole or not at all, so the cursor never passes an event
@@ -41,11 +45,11 @@ pub trait Lanes: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<DeadLetter>, LanesError>>;
 
-    /// Makes dead letters due at once, with no attempt counted: those named, or all of a lane.
-    /// Returns how many.
+    /// Makes dead letters of a lane due at once, with no attempt counted: those named, or all, oldest
+    /// first. Returns how many: no more than may wait, by `WAITING_MAX`.
     fn revive(
         &self,
-        lane: Option<&DestinationName>,
+        lane: &DestinationName,
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>>;
 

@@ -14,7 +14,7 @@ use domain::{
 };
 use store::{
     journal::{AppendError, BoxError},
-    lanes::Settlement,
+    lanes::{Settlement, WAITING_MAX},
     state::{Spent, StoredDestination},
 };
 
@@ -146,29 +146,27 @@ impl Disk {
         replaced
     }
 
-    /// Makes dead letters due `now`, and returns which.
+    /// Makes dead letters due `now`, as far as there is room, and returns which.
     pub fn revive(
         &mut self,
-        lane: Option<&DestinationName>,
+        lane: &DestinationName,
         ids: Option<&[DeliveryId]>,
         now: Timestamp,
-    ) -> Vec<(DestinationName, DeliveryId)> {
+    ) -> Vec<DeliveryId> {
+        let Some(rows) = self.lanes.get_mut(lane) else { return Vec::new() };
+        let mut room = WAITING_MAX.saturating_sub(rows.parked.len());
         let mut revived = Vec::new();
-        for (name, rows) in &mut self.lanes {
-            if lane.is_some_and(|lane| lane != name) {
+        for (number, letter) in std::mem::take(&mut rows.dead) {
+            let is_meant = ids.is_none_or(|ids| ids.contains(&letter.id));
+            if !is_meant || room == 0 {
+                rows.dead.push((number, letter));
                 continue;
             }
-            let is_meant = |letter: &DeadLetter| ids.is_none_or(|ids| ids.contains(&letter.id));
-            let (meant, others) =
-                std::mem::take(&mut rows.dead).into_iter().partition(|(_, dead)| is_meant(dead));
-            rows.dead = others;
-            let meant: Vec<(i64, DeadLetter)> = meant;
-            for (number, letter) in meant {
-                revived.push((name.clone(), letter.id.clone()));
-                let DeadLetter { id, events, reason, .. } = letter;
-                let row = Parked { id: id.clone(), events, attempts: 0, due_at: now, reason };
-                rows.parked.insert(id, (number, row));
-            }
+            room -= 1;
+            let DeadLetter { id, events, reason, .. } = letter;
+            revived.push(id.clone());
+            let row = Parked { id: id.clone(), events, attempts: 0, due_at: now, reason };
+            rows.parked.insert(id, (number, row));
         }
         revived
     }

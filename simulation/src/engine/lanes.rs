@@ -71,15 +71,15 @@ impl Lanes for Engine {
 
     fn revive(
         &self,
-        lane: Option<&DestinationName>,
+        lane: &DestinationName,
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>> {
-        let (lane, ids) = (lane.cloned(), ids.map(<[_]>::to_vec));
+        let (lane, ids) = (lane.clone(), ids.map(<[_]>::to_vec));
         let (clock, witness) = (Arc::clone(&self.clock), Arc::clone(&self.witness));
         self.ask(move |disk| {
-            let revived = disk.revive(lane.as_ref(), ids.as_deref(), clock.now());
-            for (lane, id) in &revived {
-                witness.revived(lane, id);
+            let revived = disk.revive(&lane, ids.as_deref(), clock.now());
+            for id in &revived {
+                witness.revived(&lane, id);
             }
             Ok(revived.len())
         })

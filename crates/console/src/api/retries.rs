@@ -9,7 +9,7 @@ use axum::{
 };
 use domain::id::{DeliveryId, DestinationName};
 use serde::{Deserialize, Serialize};
-use store::lanes::{DeliveryQuery, DeliveryState};
+use store::lanes::{DeliveryQuery, DeliveryState, WAITING_MAX};
 use utoipa::ToSchema;
 
 use super::{
@@ -69,7 +69,15 @@ pub(crate) async fn retry(
     }
     let revived = console.control.retry(&lane, Some(&[delivery])).await;
     if revived.map_err(FindError::from)? == 0 {
-        return conflict(format!("`{id}` was sent again by somebody else just now"));
+        let is_dead = find(&console, &destination, &id).await?.row.state == DeliveryState::Dead;
+        return conflict(if is_dead {
+            format!(
+                "{WAITING_MAX} deliveries wait for `{destination}` already; send `{id}` again once \
+                 some of them are through"
+            )
+        } else {
+            format!("`{id}` was sent again by somebody else just now")
+        });
     }
     tracing::info!(destination, delivery.id = id, "A dead letter is sent again.");
     let now = read(State(console), Path((destination, id))).await?;
@@ -111,7 +119,8 @@ pub(crate) struct Retry {
 pub(crate) struct RetriedView {
     /// Dead letters that meet what was given, and whose destinations are there.
     matched: usize,
-    /// How many of them are due now.
+    /// How many of them are due now: all, unless more than 10000 would wait for one destination. Ask
+    /// again for the rest, once these are through.
     retried: usize,
     /// Dead letters that meet it too, and stay: their destinations are not there any more.
     skipped: usize,

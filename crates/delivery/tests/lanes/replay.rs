@@ -266,7 +266,7 @@ async fn what_was_revived_of_a_replay_while_nothing_ran_goes_at_the_next_start()
     let receiver = Receiver::start().await;
     let (world, id, refused) = with_a_letter(&receiver).await;
     // The lane has ended, so nobody looks.
-    assert_eq!(world.store.lanes().revive(Some(&name(&id)), None).await.unwrap(), 1);
+    assert_eq!(world.store.lanes().revive(&name(&id), None).await.unwrap(), 1);
     let world = world.restart(vec![destination("lane", &receiver)]).await;
     wait_told(&receiver, "lane", &[refused]).await;
     finished(&world, &id).await;

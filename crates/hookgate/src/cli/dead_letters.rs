@@ -16,7 +16,7 @@ use domain::{
     id::{DeliveryId, DestinationName},
     time::Timestamp,
 };
-use store::lanes::DeliveryDetail;
+use store::lanes::{DeliveryDetail, WAITING_MAX};
 
 use self::find::{Letters, Which};
 use super::{
@@ -231,14 +231,18 @@ async fn retry(
     {
         bail!(why_unsent(gone));
     }
-    let mut revived = 0;
-    for (lane, ids) in chosen {
-        revived += letters.lanes.revive(Some(lane), Some(&ids)).await?;
+    let (mut revived, mut left) = (0, Vec::new());
+    for (lane, ids) in &chosen {
+        let number = letters.lanes.revive(lane, Some(ids)).await?;
+        revived += number;
+        if number < ids.len() {
+            left.push((lane, ids.len() - number));
+        }
     }
     if revived > 0 {
         let letters = count(revived, "dead letter");
         writeln!(out, "{letters} will be sent again, once a gateway runs on this data.")?;
-    } else if skipped.is_empty() {
+    } else if skipped.is_empty() && left.is_empty() {
         writeln!(out, "No dead letter matches; nothing is sent again.")?;
         return Ok(());
     }
@@ -246,6 +250,14 @@ async fn retry(
         0 => {}
         1 => writeln!(out, "1 of those ids was not found.")?,
         lacking => writeln!(out, "{lacking} of those ids were not found.")?,
+    }
+    for (lane, number) in left {
+        let letters = count(number, "dead letter");
+        writeln!(
+            out,
+            "Not yet {letters} of `{lane}`: no more than {WAITING_MAX} deliveries may wait. Ask \
+             again once some are through."
+        )?;
     }
     for (gone, number) in skipped {
         let stay = if number == 1 { "stays" } else { "stay" };

@@ -74,7 +74,7 @@ pub async fn each_delivery_is_listed_once_by_its_last_attempt(engine: &mut dyn E
     assert!(rows[..3].iter().all(|row| row.due_at.is_none()));
     assert!(rows.is_sorted_by(|newer, older| newer.number > older.number));
     // Revived, it waits; delivered then, it is delivered.
-    lanes.revive(None, None).await.expect("writable");
+    lanes.revive(&lane("a"), None).await.expect("writable");
     assert_eq!(list(&*lanes, DeliveryQuery::default()).await[2].state, DeliveryState::Waiting);
     let again = Settlement {
         unparked: vec![delivery(4)],

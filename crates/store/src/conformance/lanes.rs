@@ -9,7 +9,7 @@ use crate::{
         Engine, HandClock, Opened,
         sample::{MORNING, attempt, dead_letter, delivery, events, lane, parked},
     },
-    lanes::{DeliveryQuery, Lanes, LanesError, Settlement},
+    lanes::{DeliveryQuery, Lanes, LanesError, Settlement, WAITING_MAX},
 };
 
 pub async fn a_lane_that_never_ran_has_no_cursor(engine: &mut dyn Engine) {
@@ -96,12 +96,12 @@ pub async fn a_revived_dead_letter_is_due_at_once_with_no_attempt_counted(engine
     let Opened { lanes, .. } = engine.open(Arc::clone(&clock));
     settle(&*lanes, "a", Settlement { buried: vec![dead_letter("a", 1)], ..moved_to(1) }).await;
     clock.set(noon);
-    assert_eq!(lanes.revive(Some(&lane("a")), None).await.expect("writable"), 1);
+    assert_eq!(lanes.revive(&lane("a"), None).await.expect("writable"), 1);
     let waiting = lanes.parked(&lane("a")).await.expect("readable");
     let expected = Parked { reason: "status 400".to_owned(), ..parked(1, 0, noon) };
     assert_eq!(waiting, [expected]);
     assert_eq!(lanes.dead_letters(None, 10).await.expect("readable"), []);
-    assert_eq!(lanes.revive(None, None).await.expect("writable"), 0);
+    assert_eq!(lanes.revive(&lane("a"), None).await.expect("writable"), 0);
 }
 
 pub async fn named_dead_letters_are_revived_and_the_others_stay(engine: &mut dyn Engine) {
@@ -111,13 +111,28 @@ pub async fn named_dead_letters_are_revived_and_the_others_stay(engine: &mut dyn
         settle(&*lanes, name, Settlement { buried, ..Settlement::default() }).await;
     }
     let ids = [delivery(1), delivery(3), delivery(77)];
-    assert_eq!(lanes.revive(Some(&lane("a")), Some(&ids)).await.expect("writable"), 2);
+    assert_eq!(lanes.revive(&lane("a"), Some(&ids)).await.expect("writable"), 2);
     let left = lanes.dead_letters(Some(&lane("a")), 10).await.expect("readable");
     assert_eq!(left, [dead_letter("a", 2)]);
     assert_eq!(lanes.dead_letters(None, 10).await.expect("readable").len(), 4);
-    assert_eq!(lanes.revive(None, Some(&[delivery(2)])).await.expect("writable"), 2);
-    assert_eq!(lanes.revive(Some(&lane("b")), None).await.expect("writable"), 2);
+    assert_eq!(lanes.revive(&lane("b"), None).await.expect("writable"), 3);
     assert_eq!(lanes.parked(&lane("b")).await.expect("readable").len(), 3);
+}
+
+pub async fn no_more_dead_letters_are_revived_than_may_wait(engine: &mut dyn Engine) {
+    let lanes = open(engine);
+    let buried: Vec<_> = (2..).take(WAITING_MAX).map(|n| dead_letter("a", n)).collect();
+    let [oldest, youngest] = [&buried[0], &buried[WAITING_MAX - 1]].map(|letter| letter.id.clone());
+    let parked = vec![parked(1, 1, MORNING)];
+    settle(&*lanes, "a", Settlement { parked, buried, ..Settlement::default() }).await;
+    assert_eq!(lanes.revive(&lane("a"), None).await.expect("writable"), WAITING_MAX - 1);
+    assert_eq!(lanes.parked(&lane("a")).await.expect("readable").len(), WAITING_MAX);
+    let left = [youngest];
+    assert_eq!(lanes.revive(&lane("a"), Some(&left)).await.expect("writable"), 0);
+    let done = Settlement { unparked: vec![oldest], ..Settlement::default() };
+    settle(&*lanes, "a", done).await;
+    assert_eq!(lanes.revive(&lane("a"), Some(&left)).await.expect("writable"), 1);
+    assert_eq!(lanes.dead_count(&lane("a")).await.expect("readable"), 0);
 }
 
 pub async fn dead_letters_are_listed_oldest_first_up_to_a_limit(engine: &mut dyn Engine) {

@@ -291,11 +291,11 @@ impl Lanes for SqliteLanes {
 
     fn revive(
         &self,
-        lane: Option<&DestinationName>,
+        lane: &DestinationName,
         ids: Option<&[DeliveryId]>,
     ) -> BoxFuture<'_, Result<usize, LanesError>> {
-        let (lane, ids) = (lane.cloned(), ids.map(<[_]>::to_vec));
-        self.change(move |db, now| rows::revive(db, lane.as_ref(), ids.as_deref(), now))
+        let (lane, ids) = (lane.clone(), ids.map(<[_]>::to_vec));
+        self.change(move |db, now| rows::revive(db, &lane, ids.as_deref(), now))
     }
 
     fn deliveries(

@@ -84,7 +84,7 @@ async fn a_letter_revived_beside_a_running_gateway_is_noticed_there() {
 
     let beside = open_beside(&engine.config.data_dir).unwrap().lanes;
     assert_eq!(beside.dead_letters(None, 10).await.unwrap().len(), 2);
-    assert_eq!(beside.revive(Some(&lane("a")), Some(&[delivery(2)])).await.unwrap(), 1);
+    assert_eq!(beside.revive(&lane("a"), Some(&[delivery(2)])).await.unwrap(), 1);
 
     changed.changed().await.unwrap();
     let parked = running.lanes.parked(&lane("a")).await.unwrap();

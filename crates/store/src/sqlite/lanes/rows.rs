@@ -13,7 +13,10 @@ use rusqlite::{
 
 use serde::de::DeserializeOwned;
 
-use crate::{journal::BoxError, lanes::Settlement};
+use crate::{
+    journal::BoxError,
+    lanes::{Settlement, WAITING_MAX},
+};
 
 /// Stores a settlement. A delivery that is parked and unparked in one ends unparked; one that is
 /// buried does not wait.
@@ -142,24 +145,34 @@ pub(super) fn dead_count(db: &Connection, lane: &DestinationName) -> Result<u64>
         })
 }
 
-/// Makes dead letters due at `now` and returns how many.
+/// Makes dead letters due at `now`, as far as there is room, and returns how many.
 pub(super) fn revive(
     db: &Connection,
-    lane: Option<&DestinationName>,
+    lane: &DestinationName,
     ids: Option<&[DeliveryId]>,
     now: Timestamp,
 ) -> Result<usize> {
-    let lane = lane.map(DestinationName::as_str);
-    let each = |id: Option<&str>| {
+    let waiting = db
+        .prepare_cached(include_str!("../sql/parked_count.sql"))?
+        .query_row(named_params! {":lane": lane.as_str()}, |row| row.get::<_, i64>(0))?;
+    let room = WAITING_MAX.saturating_sub(usize::try_from(waiting).unwrap_or(usize::MAX));
+    let all = match ids {
+        Some(_) => Vec::new(),
+        None => dead_letters(db, Some(lane), room)?.into_iter().map(|letter| letter.id).collect(),
+    };
+    let mut revived = 0;
+    for id in ids.unwrap_or(&all) {
+        if revived == room {
+            break;
+        }
+        let (lane, id) = (lane.as_str(), id.as_str());
         db.prepare_cached(include_str!("../sql/revive.sql"))?
             .execute(named_params! {":lane": lane, ":id": id, ":due_at": now.as_nanos()})?;
-        db.prepare_cached(include_str!("../sql/exhume.sql"))?
-            .execute(named_params! {":lane": lane, ":id": id})
-    };
-    match ids {
-        None => each(None),
-        Some(ids) => ids.iter().map(|id| each(Some(id.as_str()))).sum(),
+        revived += db
+            .prepare_cached(include_str!("../sql/exhume.sql"))?
+            .execute(named_params! {":lane": lane, ":id": id})?;
     }
+    Ok(revived)
 }
 
 pub(super) fn thin_attempts(db: &Connection, attempts_max: u64) -> Result<()> {
