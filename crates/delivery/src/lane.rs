@@ -28,16 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     books::Books,
-    breaker::Breaker,
+    health::Health,
     notes::Telling,
-    pace::Pace,
     reading::Gathering,
     roster::{Bounds, BreakerStatus, Standing, Start, View},
     sending::{Queue, Running, Target, Tried, Work},
     service::Shared,
     shelf::{Attempts, Shelf, Waiting},
     streaming::Streams,
-    throttle::Throttle,
     window::Window,
 };
 
@@ -102,12 +100,8 @@ pub(crate) struct Lane {
     pub(crate) parked_before: HashSet<EventId>,
     pub(crate) attempts: JoinSet<Tried>,
     pub(crate) running: HashMap<tokio::task::Id, Running>,
-    pub(crate) primary_breaker: Breaker,
-    pub(crate) backup_breaker: Breaker,
-    pub(crate) primary_pace: Pace,
-    pub(crate) backup_pace: Pace,
-    pub(crate) primary_throttle: Throttle,
-    pub(crate) backup_throttle: Throttle,
+    pub(crate) primary_health: Health,
+    pub(crate) backup_health: Health,
     /// Not before this, by the destination's own rate limit.
     pub(crate) next_send_at: Timestamp,
     pub(crate) probe_parked_next: bool,
@@ -170,12 +164,8 @@ impl Lane {
             parked_before: HashSet::new(),
             attempts: JoinSet::new(),
             running: HashMap::new(),
-            primary_breaker: Breaker::default(),
-            backup_breaker: Breaker::default(),
-            primary_pace: Pace::new(most),
-            backup_pace: Pace::new(most),
-            primary_throttle: Throttle::default(),
-            backup_throttle: Throttle::default(),
+            primary_health: Health::new(most),
+            backup_health: Health::new(most),
             next_send_at: Timestamp::default(),
             probe_parked_next: false,
             books: Books::new(stored.unwrap_or_default()),
@@ -336,15 +326,16 @@ impl Lane {
 
     /// Says how it stands to whoever looks.
     fn publish(&self) {
-        let breaker = match self.primary_breaker.open_since() {
-            Some(since) => BreakerStatus::Open { since, probe_at: self.primary_breaker.room_at() },
+        let breaker = &self.primary_health.breaker;
+        let breaker = match breaker.open_since() {
+            Some(since) => BreakerStatus::Open { since, probe_at: breaker.room_at() },
             None => BreakerStatus::Closed,
         };
         self.view.publish(Standing {
             cursor: self.window.cursor(),
             in_flight: self.attempts.len(),
             waiting: self.queue.len() + self.shelf.len() + usize::from(!self.gathering.is_empty()),
-            concurrency: self.primary_breaker.room(self.primary_pace.limit(), self.now()),
+            concurrency: self.primary_health.room(self.now()),
             breaker,
             delivered_at: self.delivered_at,
             failing_since: self.failing_since,
@@ -356,27 +347,14 @@ impl Lane {
 
     /// Whether nothing but probes may be sent: the receiver is down, and so is its backup, if any.
     pub(crate) fn is_down(&self) -> bool {
-        self.primary_breaker.is_open() && (self.backup.is_none() || self.backup_breaker.is_open())
+        self.primary_health.breaker.is_open()
+            && (self.backup.is_none() || self.backup_health.breaker.is_open())
     }
 
-    pub(crate) fn pace(&mut self, target: Target) -> &mut Pace {
+    pub(crate) fn health(&mut self, target: Target) -> &mut Health {
         match target {
-            Target::Primary => &mut self.primary_pace,
-            Target::Backup => &mut self.backup_pace,
-        }
-    }
-
-    pub(crate) fn throttle(&mut self, target: Target) -> &mut Throttle {
-        match target {
-            Target::Primary => &mut self.primary_throttle,
-            Target::Backup => &mut self.backup_throttle,
-        }
-    }
-
-    pub(crate) fn breaker(&mut self, target: Target) -> &mut Breaker {
-        match target {
-            Target::Primary => &mut self.primary_breaker,
-            Target::Backup => &mut self.backup_breaker,
+            Target::Primary => &mut self.primary_health,
+            Target::Backup => &mut self.backup_health,
         }
     }
 
@@ -396,10 +374,10 @@ impl Lane {
             self.shelf.due_at(),
             self.destination.strict_order.then(|| self.shelf.due_in_order()).flatten(),
             self.streams.due_at(),
-            Some(self.primary_breaker.room_at()),
-            Some(self.backup_breaker.room_at()),
-            Some(self.primary_throttle.room_at(now)),
-            Some(self.backup_throttle.room_at(now)),
+            Some(self.primary_health.breaker.room_at()),
+            Some(self.backup_health.breaker.room_at()),
+            Some(self.primary_health.throttle.room_at(now)),
+            Some(self.backup_health.throttle.room_at(now)),
             Some(self.next_send_at),
             Some(self.rest_until),
         ];
@@ -444,7 +422,7 @@ impl Lane {
         let Some(running) = self.running.remove(&id) else { return };
         if let Work::Delivery(delivery) = running.work {
             let reason = "its lane was stopped before the receiver answered".to_owned();
-            self.park(delivery, self.now(), reason, false);
+            self.wait_or_bury(delivery, self.now(), reason, false);
         }
     }
 }

@@ -43,6 +43,8 @@ mod window;
 
 mod shelf;
 
+mod health;
+
 mod breaker;
 
 mod pace;

@@ -8,15 +8,12 @@ use domain::{
 use webhook::{body::Body, format, request};
 
 use crate::{
-    breaker::Breaker,
     lane::{Ending, Lane},
-    pace::Pace,
     reading::{RebuildError, delivery, rebuild},
     send::{SendLimits, Sent},
     service::Shared,
     shelf::{Attempts, Waiting},
     streaming::Merged,
-    throttle::Throttle,
 };
 
 /// A delivery of outcomes, before or between attempts.
@@ -191,16 +188,11 @@ impl Lane {
         if self.destination.strict_order && !self.running.is_empty() {
             return None;
         }
-        let has_room = |target, breaker: &Breaker, pace: &Pace, throttle: &Throttle| {
-            throttle.room_at(now) <= now && self.in_flight(target) < breaker.room(pace.limit(), now)
-        };
-        let (breaker, pace) = (&self.primary_breaker, &self.primary_pace);
-        if has_room(Target::Primary, breaker, pace, &self.primary_throttle) {
+        if self.primary_health.has_room(self.in_flight(Target::Primary), now) {
             return Some(Target::Primary);
         }
-        let may_stand_in = self.backup.is_some() && self.primary_breaker.needs_backup(now);
-        let (breaker, pace) = (&self.backup_breaker, &self.backup_pace);
-        let has_room = has_room(Target::Backup, breaker, pace, &self.backup_throttle);
+        let may_stand_in = self.backup.is_some() && self.primary_health.breaker.needs_backup(now);
+        let has_room = self.backup_health.has_room(self.in_flight(Target::Backup), now);
         (may_stand_in && has_room).then_some(Target::Backup)
     }
 
@@ -210,7 +202,7 @@ impl Lane {
     }
 
     fn next_work(&mut self, target: Target, now: Timestamp) -> Option<Work> {
-        let probing = self.breaker(target).is_open();
+        let probing = self.health(target).breaker.is_open();
         let parked_first = if self.destination.strict_order {
             if self.shelf.holds_up() {
                 let next = self.shelf.take_in_order(now, probing);
@@ -259,7 +251,7 @@ impl Lane {
                 (made.id, made.events, made.body)
             }
         };
-        self.breaker(target).began();
+        self.health(target).breaker.began();
         let attempt = Attempt {
             shared: Arc::clone(&self.shared),
             written_for,
@@ -270,7 +262,7 @@ impl Lane {
             now,
         };
         let task = self.attempts.spawn(attempt.run());
-        let throttle = self.throttle(target);
+        let throttle = &mut self.health(target).throttle;
         throttle.began(now);
         let refusals_before = throttle.refusals();
         let running =

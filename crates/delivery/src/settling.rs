@@ -1,6 +1,6 @@
 //! What became of attempts: delivered, parked, or buried. `books` says so durably.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     carried::Carried,
@@ -17,6 +17,7 @@ use webhook::{
 };
 
 use crate::{
+    health::Health,
     lane::{Ending, Lane},
     notes,
     reading::RENDERED_BYTES_MAX,
@@ -74,15 +75,15 @@ impl Lane {
     }
 
     pub(crate) fn learned_nothing(&mut self, target: Target, now: Timestamp) {
-        let retry = self.destination.retry.clone();
-        self.breaker(target).learned_nothing(&retry, now);
+        let destination = Arc::clone(&self.destination);
+        self.health(target).breaker.learned_nothing(&destination.retry, now);
     }
 
     fn note_pace(&mut self, running: &mut Running, sent: &Sent, now: Timestamp) {
         // This one was among them, and is not any more.
         let in_flight = self.in_flight(running.target) + 1;
         let began = running.started_at;
-        let throttle = self.throttle(running.target);
+        let Health { pace, throttle, .. } = self.health(running.target);
         match &sent.answer {
             Ok(answer) if answer.status == 429 => {
                 running.is_old_news = throttle.refusals() != running.refusals_before;
@@ -93,7 +94,6 @@ impl Lane {
             Ok(_) => throttle.answered(now),
             Err(_) => {}
         }
-        let pace = self.pace(running.target);
         match &sent.answer {
             Ok(answer) if matches!(answer.status, 429 | 503) => pace.overloaded(began, now),
             Ok(_) => pace.answered(began, sent.duration, in_flight),
@@ -148,7 +148,7 @@ impl Lane {
             Verdict::Retry { after, reason } => {
                 if let Some(asked) = after {
                     let asked = asked.min(self.destination.retry.retry_after_max);
-                    self.breaker(running.target).pause(now.plus(asked));
+                    self.health(running.target).breaker.pause(now.plus(asked));
                 }
                 self.failed(running, Again::After(after.unwrap_or_default()), reason, now);
             }
@@ -157,8 +157,8 @@ impl Lane {
             Verdict::Aborted { reason } => self.aborted(running, reason, now),
             Verdict::Gone => {
                 let dice = fastrand::f64();
-                let retry = self.destination.retry.clone();
-                self.breaker(running.target).open(&retry, now, dice);
+                let destination = Arc::clone(&self.destination);
+                self.health(running.target).breaker.open(&destination.retry, now, dice);
                 let mut running = running;
                 self.taken_for_down(&mut running, "it wants no more deliveries");
                 let reason = "the receiver answered 410".to_owned();
@@ -172,8 +172,8 @@ impl Lane {
     fn give_up(&mut self, target: Target, why: &str, now: Timestamp) {
         if target == Target::Primary && self.backup.is_some() {
             tracing::warn!(destination = %self.name(), why, "The backup takes over for good.");
-            let retry = self.destination.retry.clone();
-            return self.primary_breaker.open(&retry, now, fastrand::f64());
+            let destination = Arc::clone(&self.destination);
+            return self.primary_health.breaker.open(&destination.retry, now, fastrand::f64());
         }
         self.disable(&self.target_name(target).clone(), why.to_owned(), now);
     }
@@ -201,7 +201,7 @@ impl Lane {
     /// they failed. If the receiver is not down, it is theirs.
     pub(crate) fn bury_the_last(&mut self) {
         let is_last = self.has_read_all() && self.holds_nothing() && !self.shelf.holds_up();
-        if is_last && !self.primary_breaker.is_open() {
+        if is_last && !self.primary_health.breaker.is_open() {
             let now = self.now();
             for waiting in self.shelf.passed() {
                 let reason = waiting.reason.clone();
@@ -234,7 +234,9 @@ impl Lane {
         let delivered_at = own.and_then(|view| view.standing().delivered_at);
         if delivered_at > self.own_delivered_at {
             self.own_delivered_at = delivered_at;
-            if self.primary_breaker.open_since() < delivered_at && self.primary_breaker.is_open() {
+            if self.primary_health.breaker.open_since() < delivered_at
+                && self.primary_health.breaker.is_open()
+            {
                 self.receiver_took_one(Target::Primary, self.now());
             }
         }
@@ -258,8 +260,8 @@ impl Lane {
 
     /// The receiver is up, and what is out of attempts is given up.
     fn receiver_took_one(&mut self, target: Target, now: Timestamp) {
-        let most = self.pace(target).limit();
-        if let Some(down_since) = self.breaker(target).succeeded(most) {
+        let most = self.health(target).pace.limit();
+        if let Some(down_since) = self.health(target).breaker.succeeded(most) {
             self.taken_for_back(target, down_since, now);
         }
         self.failing_since = None;
@@ -289,17 +291,18 @@ impl Lane {
         tracing::debug!(
             destination = %self.name(), delivery.id = %id, ?target, reason, "An attempt failed."
         );
-        let policy = self.destination.retry.clone();
+        let destination = Arc::clone(&self.destination);
+        let policy = &destination.retry;
         let failing_since = *self.failing_since.get_or_insert(running.started_at);
         let is_refused_piece = matches!((&running.work, again), (Work::Piece(_), Again::Useless));
         if is_refused_piece {
             self.learned_nothing(running.target, now);
         } else if !running.is_old_news
-            && self.breaker(running.target).failed(&policy, now, fastrand::f64())
+            && self.health(running.target).breaker.failed(policy, now, fastrand::f64())
         {
             self.taken_for_down(&mut running, &reason);
         }
-        let is_down = self.breaker(running.target).is_open();
+        let is_down = self.health(running.target).breaker.is_open();
         let failing_for = now.since(failing_since);
         if is_down && self.shared.config.disable_after.is_some_and(|after| failing_for >= after) {
             let why =
@@ -336,19 +339,31 @@ impl Lane {
             return self.keep(delivery, reason, now);
         }
         self.shelf.count(&mut delivery.attempts);
-        if self.shelf.certain(delivery.attempts) >= policy.max_attempts {
-            // Others passed while it had its last attempt.
-            return self.bury(delivery, reason, now);
-        }
         let wait = match again {
             Again::After(asked) => {
                 let number = delivery.attempts.count() + 1;
-                wait_before(&policy, number, fastrand::f64(), Some(asked))
+                wait_before(policy, number, fastrand::f64(), Some(asked))
             }
             Again::Useless => None,
         };
         let due_at = now.plus(wait.unwrap_or(policy.max_delay));
-        let is_doomed = wait.is_none() || delivery.attempts.is_doomed(policy.max_attempts);
+        self.wait_or_bury(delivery, due_at, reason, wait.is_none());
+    }
+
+    /// Another attempt is due then; unless it had its last one while others passed. One that is out of
+    /// attempts, or `is_useless`, is buried once another passes.
+    pub(crate) fn wait_or_bury(
+        &mut self,
+        delivery: Delivery,
+        due_at: Timestamp,
+        reason: String,
+        is_useless: bool,
+    ) {
+        let max_attempts = self.destination.retry.max_attempts;
+        if self.shelf.certain(delivery.attempts) >= max_attempts {
+            return self.bury(delivery, reason, self.now());
+        }
+        let is_doomed = is_useless || delivery.attempts.is_doomed(max_attempts);
         self.park(delivery, due_at, reason, is_doomed);
     }
 
@@ -396,7 +411,9 @@ impl Lane {
         tracing::error!(destination = %self.name(), reason, "A delivery could not be tried.");
         let again_at = now.plus(self.destination.retry.initial_delay);
         match running.work {
-            Work::Delivery(delivery) => self.park(delivery, again_at, reason.to_owned(), false),
+            Work::Delivery(delivery) => {
+                self.wait_or_bury(delivery, again_at, reason.to_owned(), false);
+            }
             Work::Piece(piece) => {
                 let released = self.streams.failed(piece, again_at);
                 self.take_released(released);
