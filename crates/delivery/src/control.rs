@@ -103,7 +103,7 @@ impl Control {
             StartFrom::Stored => None,
         };
         let name = destination.name.clone();
-        self.shared.roster.put(destination, begin_at);
+        self.shared.roster.put(destination, begin_at, None);
         replay::renew(&self.shared, &name);
     }
 

@@ -25,6 +25,8 @@ mod preview;
 
 mod lane;
 
+mod filling;
+
 mod reading;
 
 mod sending;

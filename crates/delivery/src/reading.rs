@@ -16,6 +16,7 @@ use webhook::{
 };
 
 use crate::{
+    filling::{Filling, events_max},
     lane::{Ending, Lane, LaneError},
     sending::Delivery,
     shelf::Attempts,
@@ -37,7 +38,7 @@ pub(crate) const RENDERED_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     items: Vec<Item>,
-    bytes: usize,
+    filling: Filling,
     flush_at: Option<Timestamp>,
 }
 
@@ -56,7 +57,7 @@ impl Gathering {
     }
 
     fn take(&mut self) -> Vec<Item> {
-        self.bytes = 0;
+        self.filling = Filling::default();
         self.flush_at = None;
         std::mem::take(&mut self.items)
     }
@@ -127,8 +128,7 @@ impl Lane {
     }
 
     fn is_batching(&self) -> bool {
-        let events_max = format::events_per_body_max(self.destination.format);
-        self.destination.batch.events_max.min(events_max) > 1
+        events_max(&self.destination) > 1
     }
 
     /// Whether reading waits, for what comes meanwhile to be read at once.
@@ -139,7 +139,9 @@ impl Lane {
     /// Whether another entry may be read. While the receiver is down one delivery to probe with is
     /// enough; the rest stays in the journal.
     fn has_room(&self) -> bool {
-        if self.is_held_up() || self.queue.bytes() + self.gathering.bytes >= RENDERED_BYTES_MAX {
+        if self.is_held_up()
+            || self.queue.bytes() + self.gathering.filling.bytes() >= RENDERED_BYTES_MAX
+        {
             return false;
         }
         let ahead_max = self.destination.queue_size;
@@ -205,24 +207,17 @@ impl Lane {
 
     /// Puts items into bodies.
     pub(crate) fn gather(&mut self, items: Vec<Item>) {
-        let events_max = self
-            .destination
-            .batch
-            .events_max
-            .min(format::events_per_body_max(self.destination.format));
         for item in items {
-            // With what stands between it and the next, and one more at the end.
-            let bytes = item.bytes.len() + 1;
-            if self.gathering.bytes + bytes + 1 > self.destination.batch.bytes_max {
+            if self.gathering.filling.overflows_with(&item, &self.destination) {
                 self.flush();
             }
             if self.gathering.flush_at.is_none() {
                 let wait = self.destination.batch.flush_interval;
                 self.gathering.flush_at = Some(self.now().plus(wait));
             }
-            self.gathering.bytes += bytes;
+            self.gathering.filling.add(&item);
             self.gathering.items.push(item);
-            if self.gathering.items.len() >= events_max {
+            if self.gathering.filling.is_full(&self.destination) {
                 self.flush();
             }
         }

@@ -13,6 +13,7 @@ use webhook::{
 };
 
 use crate::{
+    filling::Filling,
     preview::{Preview, render},
     replay::Replay,
     service::Shared,
@@ -34,39 +35,34 @@ pub struct Rehearsal {
     pub first: Option<Preview>,
 }
 
-/// Bodies as a lane would close them.
+/// Bodies as a lane closes them.
 #[derive(Default)]
 struct Bodies {
     closed: u64,
-    items: usize,
-    bytes: usize,
+    filling: Filling,
     /// What the first one carries, and the event that it begins with.
     first: Option<(Arc<Event>, Vec<Item>)>,
 }
 
 impl Bodies {
     fn take(&mut self, event: &Arc<Event>, item: Item, lane: &Destination) {
-        // With what stands between it and the next, and one more at the end: as in `reading`.
-        let bytes = item.bytes.len() + 1;
-        if self.bytes + bytes + 1 > lane.batch.bytes_max {
+        if self.filling.overflows_with(&item, lane) {
             self.close();
         }
-        self.items += 1;
-        self.bytes += bytes;
+        self.filling.add(&item);
         if self.closed == 0 {
             let (_, items) = self.first.get_or_insert_with(|| (Arc::clone(event), Vec::new()));
             items.push(item);
         }
-        let items_max = lane.batch.events_max.min(format::events_per_body_max(lane.format));
-        if self.items >= items_max {
+        if self.filling.is_full(lane) {
             self.close();
         }
     }
 
     fn close(&mut self) {
-        if self.items > 0 {
+        if !self.filling.is_empty() {
             self.closed += 1;
-            (self.items, self.bytes) = (0, 0);
+            self.filling = Filling::default();
         }
     }
 }

@@ -22,7 +22,6 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 use store::{journal::ReadError, lanes::LanesError, state::StoredDestination};
-use webhook::format;
 
 use crate::{
     control::Control,
@@ -329,8 +328,6 @@ fn lane(shared: &Shared, replay: &Replay) -> Result<Destination, ReplayError> {
     lane.rate_limit = replay.rate.or(lane.rate_limit);
     if let Some(format) = replay.format {
         lane.format = format;
-        let items_max = format::events_per_body_max(format);
-        lane.batch.events_max = lane.batch.events_max.min(items_max);
     }
     lane.event_types.retain(|kind| *kind != EventType::Streaming);
     Ok(lane)
@@ -339,7 +336,7 @@ fn lane(shared: &Shared, replay: &Replay) -> Result<Destination, ReplayError> {
 fn begin(shared: &Shared, id: &str, replay: Replay, lane: Destination, begin_at: Option<Sequence>) {
     let bounds = Bounds { only: Arc::new(only(&replay, &lane)), replay };
     let lane = Destination { name: DestinationName::new(id), ..lane };
-    shared.roster.put_bounded(lane, begin_at, bounds);
+    shared.roster.put(lane, begin_at, Some(bounds));
 }
 
 /// A destination that wants exactly what the replay's own filter passes.

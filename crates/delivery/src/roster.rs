@@ -180,22 +180,9 @@ pub(crate) struct Seen {
 }
 
 impl Roster {
-    /// Wishes for a lane. A running one of that name is replaced.
-    pub(crate) fn put(&self, destination: Destination, begin_at: Option<Sequence>) {
-        self.put_with(destination, begin_at, None);
-    }
-
-    /// Wishes for a lane that ends once it has sent what lies within bounds.
-    pub(crate) fn put_bounded(
-        &self,
-        destination: Destination,
-        begin_at: Option<Sequence>,
-        bounds: Bounds,
-    ) {
-        self.put_with(destination, begin_at, Some(bounds));
-    }
-
-    fn put_with(
+    /// Wishes for a lane; within bounds, for one that ends once it has sent what lies there. A running
+    /// one of that name is replaced.
+    pub(crate) fn put(
         &self,
         destination: Destination,
         begin_at: Option<Sequence>,

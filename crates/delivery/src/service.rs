@@ -101,7 +101,7 @@ impl Service {
         let events = Events::new(Arc::clone(&journal), Prices::new(), config.events_cached_max);
         let roster = Roster::default();
         for destination in destinations {
-            roster.put(destination, None);
+            roster.put(destination, None, None);
         }
         Self {
             shared: Arc::new(Shared {
