@@ -124,9 +124,9 @@ impl Service {
         Control { shared: Arc::clone(&self.shared) }
     }
 
-    /// Reads which destinations are paused or were, and which replays go on, and gives each lane that never ran a cursor at the
-    /// journal's head. Must be done before the first call is admitted: what is admitted afterwards
-    /// is owed to every destination. Tells which destinations are not there any more.
+    /// Reads which destinations are paused or were, and which replays go on, and gives each lane that
+    /// never ran a cursor at the journal's head. Must be done before the first call is admitted: what
+    /// is admitted afterwards is owed to every destination. Tells which are not there any more.
     pub async fn register(&self) -> Result<(), LanesError> {
         let Shared { lanes, roster, switches, journal, .. } = &*self.shared;
         for (name, why, since) in switches.disabled().await? {

@@ -213,6 +213,16 @@ impl World {
         self.wait_status(lane, |status| status.cursor >= head).await;
     }
 
+    /// Waits until a lane has settled everything; its receiver must have been told of each of these
+    /// once, and of nothing else.
+    pub(crate) async fn expect_told_once(&self, receiver: &Receiver, lane: &str, ids: &[String]) {
+        wait_told(receiver, lane, ids).await;
+        self.wait_settled(lane).await;
+        let mut told = told(&receiver.arrivals(), lane);
+        told.sort();
+        assert_eq!(told, ids);
+    }
+
     /// The dead letters, once there are so many.
     pub(crate) async fn letters(&self, count: usize) -> Vec<DeadLetter> {
         let lanes = self.store.lanes();
