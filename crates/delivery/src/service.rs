@@ -49,12 +49,6 @@ impl Shared {
     /// Deletes all that is stored of a destination's lane.
     pub(crate) async fn forget(&self, name: &DestinationName) -> Result<(), LanesError> {
         let forgotten = self.lanes.forget(name).await;
-        if let Err(error) = &forgotten {
-            let error = report(error);
-            tracing::error!(
-                destination = %name, error, "A removed destination's rows could not be deleted."
-            );
-        }
         self.roster.forgot(name);
         forgotten
     }
@@ -215,8 +209,14 @@ impl Tasks {
             }
             Chore::Forget(name) => {
                 self.set.spawn(async move {
-                    // What could not be deleted is told, and announced by the next start.
-                    let _ = shared.forget(&name).await;
+                    if let Err(error) = shared.forget(&name).await {
+                        let error = report(&error);
+                        tracing::error!(
+                            destination = %name, error,
+                            "A removed destination's rows could not be deleted; the next start says \
+                             what is left."
+                        );
+                    }
                     None
                 });
             }
